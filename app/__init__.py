@@ -1,0 +1,1 @@
+"""The vendor SSO partner backend for the Gopocket broker."""

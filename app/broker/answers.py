@@ -1,0 +1,170 @@
+"""One classifier for every answer of the broker: what was asked for, nothing there, or which way it failed.
+
+HTTP 200 does not mean success and 401 does not mean JSON (docs/broker.md, "Envelope"). A dead session is found
+before anything else is believed, so that it can never pass for an empty list.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any, Never
+
+from app.broker.errors import BrokerRefused, BrokerSessionDead, WrongPath
+from app.broker.transport import Answer
+from app.broker.values import text
+from app.problems import BrokerFault, BrokerRateLimited, BrokerUnavailable
+
+Row = dict[str, object]
+"""One row of the broker's, its field names in lower case: they differ in case from page to page."""
+
+_DEAD = re.compile(
+    r"\bunauthori[sz]ed\b|\binvalid (user )?session\b|\bsession (has |is )?expired\b|\bEC087\b", re.IGNORECASE
+)
+_EMPTY = re.compile(
+    r"no data( found| available)?|no records? (is |are )?found|(.*\b)?EC9(16|18|20|22|26|38)\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_LIMITED = re.compile(r"\btoo many requests\b|\brate limit", re.IGNORECASE)
+_CODE = re.compile(r"EC\d{3}", re.IGNORECASE)
+_GOOD_WORDS = {"ok", "success"}
+_OUT_OF_SERVICE = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_LONGEST_BARE_TEXT = 200  # bytes; a dead session in plain text is one or two words
+_NONSENSE = "The broker answered with something that can't be read."
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The broker's wrapping, of whichever year: did it say Ok, in which words, around what."""
+
+    is_ok: bool
+    words: str
+    result: list[object]
+    outer: Row
+    """What stands beside the words; the exchange of an auth code answers here."""
+
+    @property
+    def says_nothing_there(self) -> bool:
+        return not self.result and _EMPTY.fullmatch(self.words.strip(" .!")) is not None
+
+
+def read_rows(answer: Answer) -> list[Row]:
+    """Return the rows of a read; an empty list only where the broker said Ok or that there is nothing.
+
+    Raises `BrokerSessionDead`, `BrokerRefused`, `WrongPath`, and the problems `BrokerRateLimited`,
+    `BrokerUnavailable` and `BrokerFault`.
+    """
+    rows: list[Row] = []
+    for envelope in envelopes(answer):
+        if envelope.says_nothing_there:
+            continue
+        if not envelope.is_ok:
+            _refuse(envelope)
+        rows.extend(lowered(row) for row in envelope.result)
+    return rows
+
+
+def envelopes(answer: Answer) -> list[Envelope]:
+    """Return the envelopes of an answer, at least one; raises as `read_rows` does, save `BrokerRefused` of a 2xx."""
+    _judge_status(answer)
+    content = _json_of(answer)
+    outer = content if isinstance(content, list) else [content]
+    found = [_envelope(item) for item in outer]
+    if any(not envelope.is_ok and _LIMITED.search(envelope.words) for envelope in found):
+        raise BrokerRateLimited(headers=_retry_after(answer))
+    if not found:
+        raise BrokerFault(_NONSENSE)
+    _judge_failure(answer, found)
+    return found
+
+
+def lowered(row: object) -> Row:
+    """Return a row under lower-case names; where two differ in case only, the one that says something stays."""
+    if not isinstance(row, dict):
+        raise BrokerFault(_NONSENSE)
+    found: Row = {}
+    for name, value in row.items():
+        key = name.lower()
+        if key not in found or found[key] in (None, ""):
+            found[key] = value
+    return found
+
+
+def _judge_status(answer: Answer) -> None:
+    """Raise what the HTTP status alone decides, before anything of the body is parsed."""
+    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise BrokerSessionDead
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise BrokerRateLimited(headers=_retry_after(answer))
+    if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        raise WrongPath
+    if answer.status in _OUT_OF_SERVICE:
+        raise BrokerUnavailable("The broker says that it is out of service.")
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST or "html" in answer.content_type.lower():
+        raise BrokerFault(_NONSENSE)
+
+
+def _json_of(answer: Answer) -> object:
+    """Return the body as JSON with exact numbers; NaN and infinities are none."""
+    try:
+        content: object = json.loads(answer.body, parse_float=Decimal, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        if len(answer.body) <= _LONGEST_BARE_TEXT and _DEAD.search(answer.body.decode("utf-8", "replace")):
+            raise BrokerSessionDead from error
+        raise BrokerFault(_NONSENSE) from error
+    if isinstance(content, str) and _DEAD.search(content[:_LONGEST_BARE_TEXT]):
+        raise BrokerSessionDead
+    return content
+
+
+def _envelope(item: object) -> Envelope:
+    if not isinstance(item, dict):
+        raise BrokerFault(_NONSENSE)
+    outer = lowered(item)
+    status = _first_text(outer, "status", "stat")
+    if status is None:
+        raise BrokerFault(_NONSENSE)
+    message = _first_text(outer, "message", "emsg") or ""
+    if _DEAD.search(f"{status} {message}"):
+        raise BrokerSessionDead
+    return Envelope(
+        is_ok=re.sub(r"[\s_]", "", status).lower() in _GOOD_WORDS,
+        words=f"{message} {status}".strip() if _CODE.fullmatch(status) else message,
+        result=_as_list(outer.get("result")),
+        outer=outer,
+    )
+
+
+def _as_list(result: object) -> list[object]:
+    if isinstance(result, list):
+        return result
+    return [] if result is None or result == "" else [result]
+
+
+def _judge_failure(answer: Answer, found: list[Envelope]) -> None:
+    """Raise for a status of failure whose JSON did not say more."""
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise BrokerFault("The broker failed.")
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        _refuse(found[0])
+
+
+def _refuse(envelope: Envelope) -> Never:
+    if envelope.words:
+        raise BrokerRefused(envelope.words)
+    raise BrokerFault(_NONSENSE)
+
+
+def _retry_after(answer: Answer) -> dict[str, str]:
+    """Return our own `Retry-After`, in seconds, of the broker's where it gave one in seconds."""
+    seconds = answer.retry_after or ""
+    return {"Retry-After": seconds if re.fullmatch(r"[0-9]{1,5}", seconds) else "5"}
+
+
+def _first_text(outer: Row, *names: str) -> str | None:
+    return next((found for name in names if (found := text(outer.get(name)))), None)
+
+
+def _no_number(_name: str) -> Any:
+    return None

@@ -1,0 +1,17 @@
+"""What the broker can answer instead of what was asked; what a caller sees of it is a `Problem`."""
+
+
+class BrokerSessionDead(Exception):
+    """The broker does not know the very token that was sent (docs/broker.md, "Dead session")."""
+
+
+class BrokerRefused(Exception):
+    """The broker understood the question and said no; `words` are its own, cleaned and cut."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+class WrongPath(Exception):
+    """There is no such call at this path (404 or 405)."""

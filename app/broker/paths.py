@@ -1,0 +1,64 @@
+"""Where each call of the broker's lives: one table, overridable, and a memory of which variant exists."""
+
+import re
+from enum import Enum
+
+
+class Call(Enum):
+    """A question to the broker: its method and the paths at which it was met, the likeliest first (docs/broker.md)."""
+
+    PROFILE = ("GET", "client-rest/profile/getclientdetails", "client-rest/api/profile/getclientdetails")
+    FUNDS = ("GET", "funds-rest/funds/limits", "funds-rest/api/funds/limits")
+    HOLDINGS = ("GET", "ho-rest/holdings", "ho-rest/api/holdings/")
+    POSITIONS = ("GET", "po-rest/positions", "po-rest/positions/")
+    ORDER_BOOK = ("GET", "od-rest/info/orderbook", "od-rest/api/info/orderbook")
+    TRADE_BOOK = ("GET", "od-rest/info/tradebook", "od-rest/api/info/tradebook")
+    ORDER_HISTORY = ("POST", "od-rest/info/history", "od-rest/api/info/history")
+
+    def __init__(self, method: str, *paths: str) -> None:
+        self.method = method
+        self.paths = paths
+
+    @property
+    def setting_name(self) -> str:
+        """How `BROKER_PATHS` names the call; case, blanks and underscores in it don't matter."""
+        return _plain(self.name)
+
+
+class Paths:
+    """The paths of one deployment; remembers for each call the variant that answered."""
+
+    def __init__(self, exchange_paths: tuple[str, ...], overrides: dict[str, str | list[str]]) -> None:
+        """Take over the settings; raises `ValueError` for a call that does not exist."""
+        self._exchange = [path.lstrip("/") for path in exchange_paths]
+        given = {_plain(name): paths for name, paths in overrides.items()}
+        if unknown := given.keys() - {call.setting_name for call in Call}:
+            known = ", ".join(sorted(call.setting_name for call in Call))
+            raise ValueError(f"BROKER_PATHS: no such call: {', '.join(sorted(unknown))}; there are {known}")
+        self._paths = {call: _as_paths(given.get(call.setting_name, list(call.paths))) for call in Call}
+
+    def of(self, call: Call) -> list[str]:
+        return list(self._paths[call])
+
+    def exchange(self) -> list[str]:
+        return list(self._exchange)
+
+    def worked(self, call: Call, path: str) -> None:
+        _to_front(self._paths[call], path)
+
+    def exchange_worked(self, path: str) -> None:
+        _to_front(self._exchange, path)
+
+
+def _to_front(paths: list[str], path: str) -> None:
+    if paths[0] != path:
+        paths.remove(path)
+        paths.insert(0, path)
+
+
+def _as_paths(given: str | list[str]) -> list[str]:
+    return [path.lstrip("/") for path in ([given] if isinstance(given, str) else given)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()

@@ -1,0 +1,89 @@
+"""One HTTP client for the broker: a total deadline, a bounded body, no redirects, no cookies, never a second try.
+
+aiohttp rather than httpx: docs/decisions/0008. It repeats a GET once when a kept connection turns out to be dead
+before any answer came; it never repeats a POST.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self
+
+import aiohttp
+from pydantic import SecretStr
+
+from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
+
+_BODY_LIMIT = 8 * 1024 * 1024  # bytes; an order book of a thousand rows is one megabyte
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over the wire, not yet understood."""
+
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+    retry_after: str | None = None
+
+
+class Transport:
+    """The connections of one process to the broker."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @classmethod
+    def open(cls, base_url: str, connect_timeout: timedelta) -> Self:
+        """Return a transport whose paths are below `base_url`; must be called within a running loop."""
+        return cls(
+            aiohttp.ClientSession(
+                base_url=base_url,
+                connector=aiohttp.TCPConnector(limit=256, ttl_dns_cache=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout.total_seconds()),
+                headers={"Accept": "application/json", "User-Agent": "gopocket-partner"},
+            )
+        )
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def send(
+        self, method: str, path: str, *, deadline: timedelta, bearer: SecretStr | None = None, body: object = None
+    ) -> Answer:
+        """Send one request and return whatever was answered, of any status.
+
+        Raises `BrokerTimeout` when the whole has not arrived within `deadline`, `BrokerUnavailable` when there is no
+        connection or it broke, `BrokerFault` when what came is not HTTP or is larger than 8 MiB.
+        """
+        headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"} if bearer else None
+        try:
+            async with (
+                asyncio.timeout(deadline.total_seconds()),
+                self._session.request(method, path, json=body, headers=headers, allow_redirects=False) as response,
+            ):
+                return Answer(
+                    status=response.status,
+                    content_type=response.headers.get("Content-Type", ""),
+                    body=await _bounded(response),
+                    retry_after=response.headers.get("Retry-After"),
+                )
+        except aiohttp.ConnectionTimeoutError as error:
+            raise BrokerUnavailable from error
+        except TimeoutError as error:
+            raise BrokerTimeout from error
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            raise BrokerFault("The broker's answer broke off or was not HTTP.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise BrokerUnavailable from error
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > _BODY_LIMIT:
+            raise BrokerFault("The broker's answer was larger than any answer should be.")
+    return bytes(body)

@@ -1,0 +1,90 @@
+"""Numbers, texts and times as the broker writes them; what can't be read is none, never zero."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from app.clock import IST
+from app.observability import logger
+
+_log = logger(__name__)
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,24}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(?:[eE][+-]?[0-9]{1,2})?")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_LONGEST_TEXT = 500  # characters; the longest text of the samples has 90
+
+_DIGITS_FIRST = re.compile(r"(\d{2}):(\d{2}):(\d{2}) (\d{2})-(\d{2})-(\d{4})", re.ASCII)  # HH:mm:ss dd-MM-yyyy
+_DATE_FIRST = re.compile(
+    r"(\d{2})-(\d{2}|[A-Za-z]{3})-(\d{4}) (\d{2}):(\d{2}):(\d{2})", re.ASCII
+)  # dd-MM-yyyy, dd-MMM-yyyy
+_YEAR_FIRST = re.compile(r"(\d{4})-(\d{2})-(\d{2})[ T](\d{2}):(\d{2}):(\d{2})", re.ASCII)
+_MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+
+_drift_told: set[tuple[str, str]] = set()
+_DRIFT_LIMIT = 200  # different facts a process tells; a broker gone mad must not fill the log
+
+
+def drift(kind: str, words: str) -> None:
+    """Tell once that the broker used a word or form that we do not know."""
+    if (kind, words) not in _drift_told and len(_drift_told) < _DRIFT_LIMIT:
+        _drift_told.add((kind, words))
+        _log.warning("broker_drift", kind=kind, words=words[:80])
+
+
+def text(value: object) -> str | None:
+    """Return a text without anything unprintable and cut to a bound; blank, null and anything else are none."""
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return str(value)[:_LONGEST_TEXT]
+    if not isinstance(value, str):
+        return None
+    return _UNPRINTABLE.sub(" ", value).strip()[:_LONGEST_TEXT] or None
+
+
+def decimal(value: object) -> Decimal | None:
+    """Return a number exactly as it was written, without exponent; `""`, `"NaN"` and the unreadable are none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    written = str(value).strip()
+    if not _NUMBER.fullmatch(written):
+        if written and written.lower() not in {"nan", "null", "none", "na", "-", "--"}:
+            drift("number", written)
+        return None
+    number = Decimal(written)
+    return abs(number) if number.is_zero() else number
+
+
+def whole(value: object) -> int | None:
+    """Return a quantity in units; what is not a whole number is none."""
+    number = decimal(value)
+    if number is None or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def moment(value: object) -> datetime | None:
+    """Return a time, in UTC, of any of the forms in which the broker tells Indian time; the unreadable is none."""
+    written = text(value)
+    if written is None:
+        return None
+    try:
+        found = _read_moment(written)
+    except ValueError:
+        found = None
+    if found is None:
+        drift("time", re.sub(r"\d", "0", written))
+        return None
+    return found.replace(tzinfo=IST).astimezone(UTC)
+
+
+def _read_moment(written: str) -> datetime | None:
+    if match := _DIGITS_FIRST.fullmatch(written):
+        hour, minute, second, day, month, year = map(int, match.groups())
+    elif match := _DATE_FIRST.fullmatch(written):
+        named = match[2].lower()
+        month = _MONTHS.get(named) or int(named)
+        day, year, hour, minute, second = (int(match[part]) for part in (1, 3, 4, 5, 6))
+    elif match := _YEAR_FIRST.match(written):
+        year, month, day, hour, minute, second = map(int, match.groups())
+    else:
+        return None
+    return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  # the caller adds the zone

@@ -1,0 +1,1 @@
+"""Pages that explain: problems, API, portal."""

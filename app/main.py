@@ -1,0 +1,136 @@
+"""`create_app(settings)`: the service, put together; nothing opens or reads before its lifespan begins."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import SecretBytes, SecretStr
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from app import __doc__ as about
+from app.clock import Clock
+from app.funds import routes as funds
+from app.guide import routes as guide
+from app.health import routes as health
+from app.middleware import Failures, Gates, RequestContext
+from app.openapi import exact_openapi
+from app.orders import routes as orders
+from app.portfolio import routes as portfolio
+from app.problems import InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem, ProblemRenderer
+from app.profile import routes as profile
+from app.resources import Resources, open_resources
+from app.sessions import routes as sessions
+from app.settings import Settings
+from app.settings_parsing import KEY_LENGTH, EncryptionKey
+from app.sso import routes as sso
+
+ExceptionHandler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+_ASKED_HEADERS = [
+    "Content-Type", "Idempotency-Key", "X-Background", "Cache-Control", "Last-Event-ID", "X-Request-ID",
+]  # fmt: skip
+_TOLD_HEADERS = [
+    "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Replayed", "Age", "X-Request-ID",
+]  # fmt: skip
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+    """Return the service; everything it shares opens in its lifespan and closes with it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[Resources]:
+        async with open_resources(settings, clock or Clock()) as resources:
+            yield resources
+
+    renderer = ProblemRenderer(
+        settings.public_base_url, settings.sign_in_url, (settings.own_origin, *sorted(settings.broker_origins))
+    )
+    app = FastAPI(
+        title="Gopocket partner backend",
+        version="1",
+        description=about,
+        lifespan=lifespan,
+        middleware=_middleware(settings, renderer),
+        exception_handlers=_exception_handlers(renderer),
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.are_docs_served else None,
+    )
+    for routes in (sso, sessions, orders, portfolio, funds, profile, health, guide):
+        app.include_router(routes.router)
+    exact_openapi(app)
+    if settings.are_docs_served:
+        guide.serve_docs(app)
+    if not settings.is_production:
+        guide.serve_portal(app)
+    return app
+
+
+def _middleware(settings: Settings, renderer: ProblemRenderer) -> list[Middleware]:
+    return [
+        Middleware(RequestContext, is_production=settings.is_production),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.frontend_origins),
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=_ASKED_HEADERS,
+            expose_headers=_TOLD_HEADERS,
+            max_age=600,
+        ),
+        Middleware(Failures, renderer=renderer),
+        Middleware(Gates, renderer=renderer, known_origins=settings.known_origins),
+    ]
+
+
+def _exception_handlers(renderer: ProblemRenderer) -> dict[int | type[Exception], ExceptionHandler]:
+    async def tell(request: Request, problem: Problem) -> Response:
+        return renderer.as_page(problem) if _is_navigating(request) else renderer.as_json(problem)
+
+    async def tell_invalid(request: Request, error: RequestValidationError) -> Response:
+        return await tell(request, InvalidRequest(errors=[_place(each) for each in error.errors()]))
+
+    async def tell_http(request: Request, error: HTTPException) -> Response:
+        kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
+        return await tell(request, kind(headers=dict(error.headers or {})))
+
+    return {Problem: tell, RequestValidationError: tell_invalid, HTTPException: tell_http}
+
+
+def _is_navigating(request: Request) -> bool:
+    """Say whether a person's browser came to our sign-in by itself; the API answers in JSON whatever is accepted."""
+    if not request.url.path.startswith("/sso/"):
+        return False
+    mode = request.headers.get("sec-fetch-mode")
+    return mode == "navigate" if mode else "text/html" in request.headers.get("accept", "")
+
+
+def _place(error: dict[str, object]) -> dict[str, object]:
+    """Return the place and reason of one refusal: a JSON pointer into the body, or /query/… and /path/…."""
+    where = error["loc"]
+    parts = [str(part) for part in where] if isinstance(where, tuple) else []
+    pointer = "/".join(part.replace("~", "~0").replace("/", "~1") for part in parts if part != "body")
+    return {"pointer": f"/{pointer}", "detail": error["msg"]}
+
+
+def description() -> dict[str, Any]:
+    """Return the API's OpenAPI document; it is the same in every deployment."""
+    nowhere = "https://partner.example"
+    return create_app(
+        Settings(
+            app_env="development",
+            database_url=SecretStr("postgresql:///"),
+            public_base_url=nowhere,
+            frontend_origins=(nowhere,),
+            default_return_url=f"{nowhere}/",
+            broker_app_code="-",
+            broker_api_secret=SecretStr("-"),
+            encryption_keys=(EncryptionKey("k1", SecretBytes(bytes(KEY_LENGTH))),),
+        )
+    ).openapi()

@@ -1,0 +1,82 @@
+"""What the service writes about itself: structured lines on standard output, without a secret in them at any level."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+REDACTED = "[redacted]"
+
+_SENSITIVE_NAMES = frozenset(
+    "authcode auth_code code checksum apisecret api_secret token access_token usersession cookie set_cookie "
+    "authorization password pan mobile mobno phone email encryption_keys key secret sealed body".split()
+)
+_SENSITIVE_TEXT = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"  # a JWT, which is what the broker's tokens are
+    r"|(?i:bearer)\s+[\w.~+/=-]+"
+    r"|(?i:authcode|checksum|usersession|accesstoken|api_?secret|password)[\"']?\s*[=:]\s*[\"']?[^\s\"'&,;}]+"
+    r"|postgres(?:ql)?://[^\s@/]+@"
+)
+
+
+def redact_text(text: str) -> str:
+    """Return `text` with everything that looks like a credential blotted out."""
+    return _SENSITIVE_TEXT.sub(REDACTED, text)
+
+
+def configure_logging(*, level: str, log_format: str) -> None:
+    """Send the lines of every library and of our own to standard output, in one form."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module; give it events in past tense and facts as keywords."""
+    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return bound
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: _redacted(name, value) for name, value in event.items()}
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if name.startswith("_"):  # structlog's own luggage: the record it came with
+        return value
+    if name.lower() in _SENSITIVE_NAMES:
+        return REDACTED
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {inner: _redacted(str(inner), each) for inner, each in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""What the frontend may ask about orders."""

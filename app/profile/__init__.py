@@ -1,0 +1,1 @@
+"""Who the investor is, personal data masked."""

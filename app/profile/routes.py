@@ -1,0 +1,18 @@
+"""Who the investor is at the broker."""
+
+from fastapi import APIRouter
+
+from app.broker.gateway import Gateway
+from app.problems import BROKER_READ, answers
+from app.profile.masking import masked
+from app.sessions.current import SignedIn
+from app.trading import Profile
+
+router = APIRouter(prefix="/v1", tags=["profile"])
+
+
+@router.get("/profile", responses=answers(*BROKER_READ))
+async def read_profile(*, investor: SignedIn) -> Profile:
+    """Read the profile; e-mail, mobile, PAN and depository accounts are masked."""
+    reading = await investor.ask(Gateway.profile)
+    return masked(reading.answer)

@@ -1,0 +1,61 @@
+"""Opens and closes what a process shares: settings in, database, keys and broker out; web, commands and tests alike."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from app.broker.gateway import Gateway
+from app.broker.paths import Paths
+from app.broker.transport import Transport
+from app.clock import Clock
+from app.db import Database
+from app.dependencies import ProcessState
+from app.sessions.sealing import KeyRing
+from app.sessions.store import key_ids_in_use
+from app.settings import Settings
+from app.tables import SCHEMA_REVISION
+
+
+class NotReady(Exception):
+    """The service must not start like this."""
+
+
+class Resources(ProcessState):
+    """What the lifespan hands to the requests."""
+
+    ring: KeyRing
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
+    """Open everything, in this order, and close it in the other.
+
+    Raises `NotReady` for a schema that is behind or a ring that lacks a key, `TemporarilyUnavailable` without a
+    database.
+    """
+    async with AsyncExitStack() as stack:
+        db = Database.open(settings.database_url)
+        stack.push_async_callback(db.aclose)
+        ring = KeyRing(settings.encryption_keys)
+        await _refuse_old_schema(db)
+        await _refuse_missing_keys(db, ring)
+        transport = Transport.open(settings.broker_base_url, settings.broker_connect_timeout)
+        stack.push_async_callback(transport.aclose)
+        paths = Paths(settings.broker_exchange_paths, settings.broker_paths)
+        gateway = Gateway(transport, paths, settings.broker_api_secret, settings.broker_read_deadline)
+        yield Resources(settings=settings, clock=clock, db=db, gateway=gateway, ring=ring)
+
+
+async def _refuse_old_schema(db: Database) -> None:
+    revision = await db.schema_revision()
+    if revision is None or revision < SCHEMA_REVISION:
+        raise NotReady(
+            f"The database's schema is at {revision or 'nothing'} and this release needs {SCHEMA_REVISION}: "
+            "run `partner migrate` first."
+        )
+
+
+async def _refuse_missing_keys(db: Database, ring: KeyRing) -> None:
+    async with db.reading() as tx:
+        missing = await key_ids_in_use(tx) - ring.key_ids
+    if missing:
+        raise NotReady(f"ENCRYPTION_KEYS lacks {', '.join(sorted(missing))}, by which stored tokens are sealed.")

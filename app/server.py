@@ -1,0 +1,69 @@
+"""Uvicorn as we run it: our own log, no access line, no headers believed that a proxy did not set."""
+
+import gc
+import socket
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from app.main import create_app
+from app.observability import configure_logging
+from app.settings import Settings
+
+_GRACE = 15  # seconds in which requests under way may end; the longest of them has a deadline of 12
+
+
+class CannotListen(Exception):
+    """The address is taken or not ours."""
+
+
+def app_from_environment() -> FastAPI:
+    """Return the service for a worker process; the one place that goes from environment to app."""
+    settings = Settings.from_environment()
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()  # what is loaded now stays; looking at it again cost two thirds of the p99 (docs/performance.md)
+    gc.set_threshold(20_000, 50, 100)
+    return app
+
+
+def run_server(
+    settings: Settings, *, host: str, port: int, workers: int, certificate: Path | None, private_key: Path | None
+) -> None:
+    """Serve until told to stop; raises `CannotListen`."""
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    config = uvicorn.Config(
+        "app.server:app_from_environment",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+    listening = _listen(host, port)
+    if workers == 1:
+        uvicorn.Server(config).run(sockets=[listening])
+    else:
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise CannotListen(f"Can't listen on {host}:{port}: {error.strerror or error}.") from error
+    listening.set_inheritable(True)
+    return listening

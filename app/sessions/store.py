@@ -1,0 +1,181 @@
+"""Sessions and broker sessions in Postgres; the caller brings the transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.sessions.sealing import Place, Sealed
+from app.tables import broker_sessions, sessions, users
+
+REFUSED = "refused-by-broker"
+EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class BrokerSession:
+    """One user's session at the broker; `sealed` is there while it has not ended."""
+
+    id: UUID
+    sealed: Sealed | None
+    expires_at: datetime
+    ended_reason: str | None
+
+    def reason_it_is_dead(self, now: datetime) -> str | None:
+        """Return why it can't be used, none while it can."""
+        return self.ended_reason or (EXPIRED if now >= self.expires_at else None)
+
+    @property
+    def place(self) -> Place:
+        return token_place(self.id)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One device of one user, signed in here."""
+
+    id: UUID
+    user_id: str
+    user_name: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    ended_reason: str | None
+    broker: BrokerSession | None
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a sign-in writes down about the device it came from."""
+
+    session_id: UUID
+    token_hash: bytes
+    user_id: str
+    begun_at: datetime
+    expires_at: datetime
+    user_agent: str | None
+    address_prefix: str | None
+
+
+def token_place(broker_session_id: UUID) -> Place:
+    """Return where a broker token belongs; a row gets a new id with every sign-in, so an old seal never fits."""
+    return Place("broker_sessions", "token_sealed", str(broker_session_id))
+
+
+_BROKER_COLUMNS = (
+    broker_sessions.c.id.label("broker_id"),
+    broker_sessions.c.token_sealed,
+    broker_sessions.c.token_key_id,
+    broker_sessions.c.expires_at.label("broker_expires_at"),
+    broker_sessions.c.ended_reason.label("broker_ended_reason"),
+)
+_FIND = select(
+    sessions.c.id,
+    sessions.c.user_id,
+    users.c.name,
+    sessions.c.created_at,
+    sessions.c.last_seen_at,
+    sessions.c.expires_at,
+    sessions.c.ended_reason,
+    *_BROKER_COLUMNS,
+).select_from(sessions.join(users).outerjoin(broker_sessions, broker_sessions.c.user_id == sessions.c.user_id))
+
+
+async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
+    """Return the session that a token belongs to, ended or not, with its user's broker session."""
+    row = (await tx.execute(_FIND.where(sessions.c.token_hash == token_hash))).one_or_none()
+    if row is None:
+        return None
+    return Session(
+        id=row.id,
+        user_id=row.user_id,
+        user_name=row.name,
+        created_at=row.created_at,
+        last_seen_at=row.last_seen_at,
+        expires_at=row.expires_at,
+        ended_reason=row.ended_reason,
+        broker=_broker_session(row) if row.broker_id else None,
+    )
+
+
+async def find_broker_session(tx: AsyncConnection, user_id: str) -> BrokerSession | None:
+    """Return the user's present broker session, ended or not."""
+    row = (await tx.execute(select(*_BROKER_COLUMNS).where(broker_sessions.c.user_id == user_id))).one_or_none()
+    return _broker_session(row) if row else None
+
+
+async def begin(tx: AsyncConnection, beginning: Beginning) -> None:
+    """Write down a new session."""
+    await tx.execute(
+        insert(sessions).values(
+            id=beginning.session_id,
+            token_hash=beginning.token_hash,
+            user_id=beginning.user_id,
+            created_at=beginning.begun_at,
+            last_seen_at=beginning.begun_at,
+            expires_at=beginning.expires_at,
+            user_agent=beginning.user_agent,
+            address_prefix=beginning.address_prefix,
+        )
+    )
+
+
+async def touch(tx: AsyncConnection, session_id: UUID, now: datetime) -> None:
+    """Remember that the session was used now."""
+    await tx.execute(update(sessions).where(sessions.c.id == session_id).values(last_seen_at=now))
+
+
+async def end(tx: AsyncConnection, session_id: UUID, now: datetime, reason: str) -> None:
+    """End a session, if it has not ended yet."""
+    await tx.execute(
+        update(sessions)
+        .where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))
+        .values(ended_at=now, ended_reason=reason)
+    )
+
+
+async def connect(
+    tx: AsyncConnection, user_id: str, broker_session_id: UUID, sealed: Sealed, now: datetime, expires_at: datetime
+) -> None:
+    """Put a new broker session in the place of whatever the user had."""
+    fresh = {
+        "id": broker_session_id,
+        "token_sealed": sealed.content,
+        "token_key_id": sealed.key_id,
+        "connected_at": now,
+        "expires_at": expires_at,
+        "ended_at": None,
+        "ended_reason": None,
+    }
+    await tx.execute(
+        upsert(broker_sessions)
+        .values(user_id=user_id, **fresh)
+        .on_conflict_do_update(index_elements=[broker_sessions.c.user_id], set_=fresh)
+    )
+
+
+async def disconnect(tx: AsyncConnection, broker_session_id: UUID, now: datetime, reason: str) -> bool:
+    """End this very broker session and erase its token; false when a newer one has taken its place or it had ended."""
+    ended = await tx.execute(
+        update(broker_sessions)
+        .where(broker_sessions.c.id == broker_session_id, broker_sessions.c.ended_at.is_(None))
+        .values(ended_at=now, ended_reason=reason, token_sealed=None, token_key_id=None)
+    )
+    return ended.rowcount > 0
+
+
+async def key_ids_in_use(tx: AsyncConnection) -> frozenset[str]:
+    """Return the ids of all keys without which something stored could not be opened."""
+    found = await tx.scalars(
+        select(broker_sessions.c.token_key_id).where(broker_sessions.c.token_key_id.is_not(None)).distinct()
+    )
+    return frozenset(key_id for key_id in found if key_id)
+
+
+def _broker_session(row: Row[*tuple[Any, ...]]) -> BrokerSession:
+    sealed = Sealed(row.token_key_id, row.token_sealed) if row.token_sealed is not None else None
+    return BrokerSession(row.broker_id, sealed, row.broker_expires_at, row.broker_ended_reason)

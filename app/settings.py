@@ -1,0 +1,205 @@
+"""Everything that can be configured, read once from the environment and refused in one sentence when it is wrong."""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import time, timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from app.settings_parsing import (
+    EncryptionKey,
+    comma_list,
+    duration,
+    encryption_keys,
+    libpq_url,
+)
+from app.urls import is_loopback, is_same_site, origin_of, web_url
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+WebUrl = Annotated[str, BeforeValidator(web_url)]
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_list)]
+
+EXCHANGE_PATHS = (
+    "am/sso/vendor/auth/getUserDetails",  # introduction.md, "Implementation of SSO", step 5
+    "am/sso/vendor/getUserDetails",  # newer live pages and the older SDK
+    "open-api/order/v1/vendor/getUserDetails",  # SDK of 2025
+)
+"""Where an auth code is exchanged, in the order in which we try (docs/broker.md, "Exchange")."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`NAME_FILE=/run/secrets/name` stands for `NAME`, so that a secret need not be in the environment."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")  # noqa: TID251  # this module is where it is read
+        return (Path(path).read_text("utf-8").strip() if path else None), field_name, False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: text for name, text in found.items() if text is not None}
+
+
+class Settings(BaseSettings):
+    """The service's settings; each field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
+
+    app_env: Literal["production", "development"] = "production"
+    database_url: SecretStr
+    database_direct_url: SecretStr | None = None
+    public_base_url: WebUrl
+    frontend_origins: CommaList
+    default_return_url: WebUrl
+    broker_base_url: WebUrl = "https://web.gopocket.in/"
+    broker_login_url: str | None = None
+    broker_app_code: str = Field(min_length=1)
+    broker_api_secret: SecretStr = Field(min_length=1)
+    broker_exchange_paths: CommaList = EXCHANGE_PATHS
+    broker_paths: dict[str, str | list[str]] = Field(default_factory=dict)
+    encryption_keys: Annotated[tuple[EncryptionKey, ...], NoDecode, BeforeValidator(encryption_keys)]
+    session_idle_timeout: Duration = timedelta(minutes=30)
+    session_absolute_timeout: Duration = timedelta(hours=24)
+    broker_session_cutoffs: Annotated[tuple[time, ...], NoDecode, BeforeValidator(comma_list)] = (time(0), time(6))
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(comma_list)] = ()
+    allow_http_broker_on_loopback: bool = False
+    broker_connect_timeout: Duration = timedelta(seconds=2)
+    broker_read_deadline: Duration = timedelta(seconds=8)
+    docs_enabled: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Believe arguments first, then the environment, then secret files, then `.env`."""
+        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+
+    @field_validator("database_url", "database_direct_url", mode="after")
+    @classmethod
+    def _to_libpq(cls, url: SecretStr | None) -> SecretStr | None:
+        return SecretStr(libpq_url(url.get_secret_value())) if url else None
+
+    @field_validator("public_base_url", mode="after")
+    @classmethod
+    def _without_slash(cls, url: str) -> str:
+        return url.rstrip("/")
+
+    @field_validator("broker_base_url", mode="after")
+    @classmethod
+    def _with_slash(cls, url: str) -> str:
+        return url.rstrip("/") + "/"
+
+    @field_validator("frontend_origins", mode="after")
+    @classmethod
+    def _as_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not origins:
+            raise ValueError("at least one origin is needed")
+        return tuple(origin_of(web_url(origin)) for origin in origins)
+
+    @field_validator(
+        "session_idle_timeout", "session_absolute_timeout", "broker_connect_timeout", "broker_read_deadline"
+    )
+    @classmethod
+    def _positive(cls, length: timedelta) -> timedelta:
+        if length <= timedelta(0):
+            raise ValueError("must be longer than nothing")
+        return length
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        strangers = [o for o in self.frontend_origins if not is_same_site(o, self.public_base_url)]
+        if strangers:
+            raise ValueError(
+                f"FRONTEND_ORIGINS: {', '.join(strangers)} is another site than PUBLIC_BASE_URL; "
+                "browsers would not send our Lax cookies"
+            )
+        if origin_of(self.default_return_url) not in self.frontend_origins:
+            raise ValueError("DEFAULT_RETURN_URL must be within FRONTEND_ORIGINS")
+        if self.is_production and (refusals := list(_refusals_in_production(self))):
+            raise ValueError("; ".join(refusals))
+        return self
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment, and `.env` in the present folder for what is not in it."""
+        return cls(_env_file=".env")
+
+    @property
+    def is_production(self) -> bool:
+        return self.app_env == "production"
+
+    @property
+    def are_docs_served(self) -> bool:
+        return self.docs_enabled or not self.is_production
+
+    @property
+    def direct_database_url(self) -> SecretStr:
+        """Where the database is reached past a pooler, for locks."""
+        return self.database_direct_url or self.database_url
+
+    @property
+    def login_url(self) -> str:
+        """The broker's page at which a login begins, with our app code in it."""
+        template = self.broker_login_url or f"{self.broker_base_url}?appcode={{app_code}}"
+        return template.replace("{app_code}", quote(self.broker_app_code, safe=""))
+
+    @property
+    def sign_in_url(self) -> str:
+        """Where a browser begins a sign-in here; every problem that asks for one names it."""
+        return f"{self.public_base_url}/sso/login"
+
+    @property
+    def own_origin(self) -> str:
+        return origin_of(self.public_base_url)
+
+    @property
+    def known_origins(self) -> frozenset[str]:
+        """Our own origin and those of our frontends."""
+        return frozenset({self.own_origin, *self.frontend_origins})
+
+    @property
+    def broker_origins(self) -> frozenset[str]:
+        return frozenset({origin_of(self.broker_base_url), origin_of(self.login_url)})
+
+
+_PLACEHOLDER = re.compile(
+    r"change.?me|replace.?me|placeholder|simulator|^your|^<.*>$|^(.)\1*$|^api.?secret$|^secret$", re.IGNORECASE
+)
+_DISTINCT_BYTES = 8  # 32 random bytes practically never have fewer than 20 different values
+_DEMO_APP_CODES = {"DEMOAPP", "APPCODE", "CHANGEME", "CHANGE-ME"}
+
+
+def _refusals_in_production(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each thing that may be lived with on a laptop but not where real money is."""
+    if _PLACEHOLDER.search(settings.broker_api_secret.get_secret_value()):
+        yield "BROKER_API_SECRET is a placeholder"
+    if settings.broker_app_code.upper() in _DEMO_APP_CODES:
+        yield "BROKER_APP_CODE is a placeholder"
+    if re.search(r":(change|replace).?me@", settings.database_url.get_secret_value(), re.IGNORECASE):
+        yield "DATABASE_URL has a placeholder for a password"
+    for key in settings.encryption_keys:
+        if len(set(key.secret.get_secret_value())) < _DISTINCT_BYTES:
+            yield f"ENCRYPTION_KEYS: key {key.id} is not random"
+    ours = [settings.public_base_url, settings.default_return_url, *settings.frontend_origins]
+    yield from (f"{url} must be https" for url in dict.fromkeys(ours) if not url.startswith("https://"))
+    for url in dict.fromkeys([settings.broker_base_url, settings.login_url]):
+        is_excepted = settings.allow_http_broker_on_loopback and is_loopback(url)
+        if not url.startswith("https://") and not is_excepted:
+            yield f"the broker is reached by https only, not {origin_of(url)}"

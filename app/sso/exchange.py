@@ -1,0 +1,141 @@
+"""What happens when the broker sends somebody back: attempt, code, exchange, session, in this order and once."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from app.broker.errors import BrokerSessionDead
+from app.broker.gateway import Gateway
+from app.broker.login import BrokerLogin
+from app.clock import Clock, random_bytes
+from app.db import Database
+from app.observability import logger
+from app.problems import AuthCodeUsed, Problem, problem_of
+from app.sessions import store as sessions_store
+from app.sessions.lifetimes import broker_session_end
+from app.sessions.sealing import KeyRing
+from app.sessions.tokens import session_token, token_hash
+from app.settings import Settings
+from app.sso import store
+from app.sso.attempts import read_attempts
+from app.sso.spending import Claim, claim, outcome_of
+from app.trading import Profile
+
+_log = logger(__name__)
+
+_PROFILE_PATIENCE = 2.0  # seconds; the name is a courtesy and must not hold up a sign-in
+REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class Callback:
+    """What the browser brought: the broker's two parameters, our cookies, and what it says of itself."""
+
+    auth_code: str
+    user_id: str
+    login_cookie: str
+    former_token: SecretStr | None
+    user_agent: str | None
+    address_prefix: str | None
+
+
+@dataclass(frozen=True)
+class SignedInAgain:
+    """A session begun: what its cookie holds, and where the browser goes now."""
+
+    token: SecretStr
+    return_to: str
+
+
+class SignIn:
+    """One replica's part in signing somebody in."""
+
+    def __init__(self, settings: Settings, clock: Clock, db: Database, gateway: Gateway, ring: KeyRing) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._db = db
+        self._gateway = gateway
+        self._ring = ring
+
+    async def complete(self, callback: Callback) -> SignedInAgain:
+        """Turn a callback into a session.
+
+        Raises `LoginAttemptMissing` and `AuthCodeUsed` before anything goes to the broker; `LoginRefused`,
+        `UserMismatch` and the `Broker…` problems after.
+        """
+        attempts = read_attempts(self._ring, callback.login_cookie, self._clock.now())
+        claimed = await claim(self._db, self._clock, attempts, callback.auth_code)
+        token = session_token(self._ring, attempts.key_id, claimed.attempt.id, callback.auth_code)
+        if claimed.is_first:
+            await self._exchange(callback, claimed, token)
+        else:
+            await self._join(claimed, token)
+        return SignedInAgain(token, claimed.attempt.return_to)
+
+    async def _exchange(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
+        try:
+            login = await self._gateway.exchange(callback.user_id, callback.auth_code)
+        except Problem as problem:
+            async with self._db.transaction() as tx:
+                await store.finish(tx, claimed.code_hash, self._clock.now(), problem.slug, problem.detail)
+            _log.info("sign_in_failed", problem=problem.slug)
+            raise
+        profile = await self._profile(login)
+        await self._begin_session(callback, claimed, token, login, profile)
+        _log.info("signed_in", user=login.user_id)
+
+    async def _join(self, claimed: Claim, token: SecretStr) -> None:
+        """End as the first callback with this attempt and code ended, as long as its session has not been ended."""
+        finished = await outcome_of(
+            self._db, claimed, within=self._settings.broker_read_deadline + timedelta(seconds=4)
+        )
+        if finished is None:
+            raise AuthCodeUsed
+        if finished.outcome != store.SIGNED_IN:
+            raise problem_of(finished.outcome or "", finished.outcome_detail)
+        async with self._db.reading() as tx:
+            session = await sessions_store.find(tx, token_hash(token))
+        if session is None or session.ended_reason:
+            raise AuthCodeUsed
+
+    async def _profile(self, login: BrokerLogin) -> Profile | None:
+        """Ask for the name to greet him by; a sign-in stands without it."""
+        try:
+            async with asyncio.timeout(_PROFILE_PATIENCE):
+                return await self._gateway.profile(login.token)
+        except (Problem, BrokerSessionDead, TimeoutError) as error:
+            _log.warning("profile_not_read", reason=type(error).__name__)
+            return None
+
+    async def _begin_session(
+        self, callback: Callback, claimed: Claim, token: SecretStr, login: BrokerLogin, profile: Profile | None
+    ) -> None:
+        now = self._clock.now()
+        broker_session_id = _new_id()
+        sealed = self._ring.seal(login.token, sessions_store.token_place(broker_session_id))
+        dies_at = broker_session_end(now, login.token, self._settings.broker_session_cutoffs)
+        async with self._db.transaction() as tx:
+            await store.remember_user(tx, login.user_id, profile, now)
+            await sessions_store.connect(tx, login.user_id, broker_session_id, sealed, now, dies_at)
+            if callback.former_token and (former := await sessions_store.find(tx, token_hash(callback.former_token))):
+                await sessions_store.end(tx, former.id, now, REPLACED)
+            await sessions_store.begin(tx, self._beginning(callback, login.user_id, token, now))
+            await store.finish(tx, claimed.code_hash, now, store.SIGNED_IN, None)
+
+    def _beginning(self, callback: Callback, user_id: str, token: SecretStr, now: datetime) -> sessions_store.Beginning:
+        return sessions_store.Beginning(
+            session_id=_new_id(),
+            token_hash=token_hash(token),
+            user_id=user_id,
+            begun_at=now,
+            expires_at=now + self._settings.session_absolute_timeout,
+            user_agent=callback.user_agent,
+            address_prefix=callback.address_prefix,
+        )
+
+
+def _new_id() -> UUID:
+    return UUID(bytes=random_bytes(16), version=4)

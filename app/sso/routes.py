@@ -1,0 +1,155 @@
+"""The way to the broker's login and the way back; failures are pages for a browser that came by itself."""
+
+import re
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.broker.values import text
+from app.dependencies import Cookies, State, caller_address
+from app.pages import Button, content_security_policy, page
+from app.problems import (
+    AuthCodeUsed,
+    BrokerFault,
+    BrokerRateLimited,
+    BrokerTimeout,
+    BrokerUnavailable,
+    CrossSiteRequest,
+    InvalidRequest,
+    LoginAttemptMissing,
+    LoginRefused,
+    TemporarilyUnavailable,
+    UserMismatch,
+    answers,
+)
+from app.safeguards.addresses import address_prefix
+from app.sessions.current import key_ring
+from app.sessions.tokens import token_of_cookie
+from app.settings import Settings
+from app.sso.attempts import LIFETIME, begin_attempt
+from app.sso.exchange import Callback, SignIn
+from app.sso.return_urls import return_url
+from app.urls import origin_of, web_url
+
+router = APIRouter(prefix="/sso", tags=["sign-in"])
+
+_NO_TRACE = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+_AUTH_CODE = re.compile(r"[A-Za-z0-9._~-]{1,128}")  # the family's are 20 of A-Z0-9
+_USER_ID = re.compile(r"[A-Za-z0-9._@-]{1,32}")
+
+
+def _text_parameter(name: str, description: str, *, is_required: bool) -> dict[str, object]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": is_required,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+@router.get(
+    "/login",
+    status_code=303,
+    response_class=Response,
+    responses=answers(InvalidRequest)
+    | {
+        200: {
+            "description": "A page with a button, when another site sent the browser here",
+            "content": {"text/html": {}},
+        }
+    },
+    openapi_extra={
+        "parameters": [
+            _text_parameter("return_to", "Where to go after the sign-in, within FRONTEND_ORIGINS", is_required=False)
+        ]
+    },
+)
+async def begin_login(*, request: Request, state: State) -> Response:
+    """Send the browser to the broker's login and remember, in that browser, that a login was begun."""
+    settings, cookies = state["settings"], Cookies(state["settings"])
+    return_to = return_url(request.query_params.getlist("return_to"), settings)
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        return _ask_first(settings, return_to)
+    now = state["clock"].now()
+    cookie = begin_attempt(key_ring(request), request.cookies.get(cookies.login, ""), return_to, now)
+    response = RedirectResponse(settings.login_url, status_code=303, headers=_NO_TRACE)
+    cookies.put(response, cookies.login, cookie, max_age=int(LIFETIME.total_seconds()))
+    return response
+
+
+@router.get(
+    "/callback",
+    status_code=303,
+    response_class=Response,
+    responses=answers(
+        InvalidRequest, LoginAttemptMissing, AuthCodeUsed, LoginRefused, UserMismatch, CrossSiteRequest,
+        BrokerTimeout, BrokerUnavailable, BrokerRateLimited, BrokerFault, TemporarilyUnavailable,
+    ),
+    openapi_extra={
+        "parameters": [
+            _text_parameter("authCode", "As the broker appended it", is_required=True),
+            _text_parameter("userId", "As the broker appended it", is_required=True),
+        ]
+    },
+)  # fmt: skip
+async def finish_login(*, request: Request, state: State) -> Response:
+    """Come back from the broker: exchange the code, begin the session, go on to the return URL."""
+    settings, cookies = state["settings"], Cookies(state["settings"])
+    _refuse_strange_referer(request, settings)
+    sign_in = SignIn(settings, state["clock"], state["db"], state["gateway"], key_ring(request))
+    done = await sign_in.complete(_callback(request, settings, cookies))
+    response = RedirectResponse(done.return_to, status_code=303, headers=_NO_TRACE)
+    age = int(settings.session_absolute_timeout.total_seconds())
+    cookies.put(response, cookies.session, done.token.get_secret_value(), max_age=age)
+    return response
+
+
+def _callback(request: Request, settings: Settings, cookies: Cookies) -> Callback:
+    return Callback(
+        auth_code=_parameter(request, "authCode", _AUTH_CODE),
+        user_id=_parameter(request, "userId", _USER_ID),
+        login_cookie=request.cookies.get(cookies.login, ""),
+        former_token=token_of_cookie(request.cookies.get(cookies.session)),
+        user_agent=(text(request.headers.get("user-agent")) or "")[:200] or None,
+        address_prefix=address_prefix(caller_address(request, settings)),
+    )
+
+
+def _parameter(request: Request, name: str, allowed: re.Pattern[str]) -> str:
+    """Return one parameter of the callback.
+
+    The same value twice, as `X,X` or under a repeated key, was met at a sibling broker and is read as one; two
+    different values are refused, since nobody can say which of them the broker meant.
+    """
+    given = {part for value in request.query_params.getlist(name) for part in value.split(",")}
+    value = next(iter(given), "")
+    if len(given) == 1 and allowed.fullmatch(value):
+        return value
+    detail = "is missing" if not given else "is given more than once, too long, or not of the broker's form"
+    raise InvalidRequest(errors=[{"pointer": f"/query/{name}", "detail": detail}])
+
+
+def _refuse_strange_referer(request: Request, settings: Settings) -> None:
+    """Refuse a callback that a page other than the broker's or ours led to; most browsers send the origin alone."""
+    referer = request.headers.get("referer")
+    if referer and _origin(referer) not in settings.broker_origins | settings.known_origins:
+        raise CrossSiteRequest("This login was brought here by another site than the broker's.")
+
+
+def _origin(referer: str) -> str | None:
+    try:
+        return origin_of(web_url(referer))
+    except ValueError:
+        return None
+
+
+def _ask_first(settings: Settings, return_to: str) -> Response:
+    """Let a person decide, where another site would have begun a login in his name."""
+    html = page(
+        "Sign in with Gopocket",
+        ["Another site has sent you here. If you want to sign in, go on to the broker's login."],
+        button=Button("Go on to Gopocket", settings.sign_in_url, (("return_to", return_to),)),
+    )
+    policy = content_security_policy(settings.own_origin, *sorted(settings.broker_origins))
+    return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"})

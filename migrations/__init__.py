@@ -1,0 +1,1 @@
+"""The schema's history: numbered revisions, run by one process at a time."""
