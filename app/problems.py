@@ -19,6 +19,8 @@ class Problem(Exception):
     status: ClassVar[int]
     asks_for_sign_in: ClassVar[bool] = False
     """Whether the answer carries `loginUrl`."""
+    said_to_a_person: ClassVar[str] = ""
+    """What a page adds for somebody whose browser came here by itself."""
 
     def __init__(self, detail: str | None = None, *, headers: dict[str, str] | None = None, **members: object) -> None:
         super().__init__(detail or self.title)
@@ -35,6 +37,7 @@ class InvalidRequest(Problem):
     """Mend what `errors` names and send again; each entry has a `pointer` to the place and a `detail`."""
 
     slug, title, status = "invalid-request", "The request is not valid", 422
+    said_to_a_person = "The address that led here is not complete. Please begin the sign-in again."
 
 
 class NotSignedIn(Problem):
@@ -63,18 +66,21 @@ class CrossSiteRequest(Problem):
     """Call from an origin listed in FRONTEND_ORIGINS; a request that another site caused is refused."""
 
     slug, title, status = "cross-site-request", "The request came from another site", 403
+    said_to_a_person = "For your safety nothing has been done. If you want to sign in, please begin here."
 
 
 class UserMismatch(Problem):
     """Begin the sign-in again; the broker named another user than the one who came back."""
 
     slug, title, status, asks_for_sign_in = "user-mismatch", "The broker named another user", 403, True
+    said_to_a_person = "Nobody has been signed in. Please begin the sign-in again."
 
 
 class LoginRefused(Problem):
     """Begin the sign-in again; the broker did not confirm it, and `detail` has its words."""
 
     slug, title, status, asks_for_sign_in = "login-refused", "The broker refused the login", 403, True
+    said_to_a_person = "Nobody has been signed in. Please begin the sign-in again."
 
 
 class LoginAttemptMissing(Problem):
@@ -82,18 +88,24 @@ class LoginAttemptMissing(Problem):
 
     slug, title, status = "login-attempt-missing", "This login was not begun in this browser", 400
     asks_for_sign_in = True
+    said_to_a_person = (
+        "It was begun elsewhere, or more than ten minutes ago, or this browser keeps no cookies. "
+        "Please begin the sign-in again."
+    )
 
 
 class AuthCodeUsed(Problem):
     """Begin the sign-in again; the broker's code has been used already and is good for one time only."""
 
     slug, title, status, asks_for_sign_in = "auth-code-used", "This login has been used already", 409, True
+    said_to_a_person = "A login is good for one time. Please begin the sign-in again."
 
 
 class NotFound(Problem):
     """Check the address; what belongs to somebody else is not found either."""
 
     slug, title, status = "not-found", "There is nothing here", 404
+    said_to_a_person = "If you want to sign in, please begin here."
 
 
 class MethodNotAllowed(Problem):
@@ -248,12 +260,11 @@ class ProblemRenderer:
         )
 
     def as_page(self, problem: Problem) -> Response:
-        """Return the problem as a page for somebody whose browser came here by itself."""
-        advice = (type(problem).__doc__ or "").partition("\n\n")[0] if not problem.asks_for_sign_in else ""
+        """Return the problem as a page for somebody whose browser came to our sign-in by itself."""
         html = page(
             problem.title,
-            [problem.detail or "", advice],
-            button=Button("Sign in with Gopocket", self._sign_in_url) if problem.asks_for_sign_in else None,
+            [problem.detail or "", problem.said_to_a_person or "Please try again in a moment."],
+            button=Button("Sign in with Gopocket", self._sign_in_url),
             small_print=f"{problem.slug} ({problem.http_status})",
         )
         headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "same-origin", **problem.headers}

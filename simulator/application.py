@@ -1,0 +1,30 @@
+"""The simulated broker, put together; nothing opens or reads before it is called."""
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from simulator import broker_api, control, login
+from simulator.state import Broker, Config
+from simulator.wire import Wire
+
+
+def create_app(config: Config) -> Starlette:
+    """Return a simulator with its seed."""
+    broker = Broker(config)
+    app = Starlette(
+        routes=[*login.routes(), *control.routes(), *broker_api.routes()],
+        middleware=[Middleware(Wire, broker=broker)],
+        exception_handlers={404: _not_there, 405: _not_there},
+    )
+    app.router.redirect_slashes = False
+    app.state.broker = broker
+    return app
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    """Answer for a path that is not there: with 404, or with 200 and a page as some gateways do."""
+    broker: Broker = request.app.state.broker
+    status = 200 if broker.app.html_for_unknown_paths else getattr(error, "status_code", 404)
+    return HTMLResponse("<!doctype html><html><body><h1>Gopocket</h1></body></html>", status_code=status)

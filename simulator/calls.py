@@ -1,0 +1,24 @@
+"""Which calls the simulated broker has, and at which paths; the first of each is the default (contract §1, §2)."""
+
+EXCHANGE_PATHS = (
+    "/am/sso/vendor/auth/getUserDetails",
+    "/am/sso/vendor/getUserDetails",
+    "/open-api/order/v1/vendor/getUserDetails",
+)
+
+READS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "profile": ("GET", ("/client-rest/profile/getclientdetails", "/client-rest/api/profile/getclientdetails")),
+    "getUser": ("GET", ("/client-rest/profile/getUser",)),
+    "funds": ("GET", ("/funds-rest/funds/limits", "/funds-rest/api/funds/limits")),
+    "holdings": ("GET", ("/ho-rest/holdings", "/ho-rest/api/holdings/")),
+    "positions": ("GET", ("/po-rest/positions", "/po-rest/positions/")),
+    "orderBook": ("GET", ("/od-rest/info/orderbook", "/od-rest/api/info/orderbook")),
+    "tradeBook": ("GET", ("/od-rest/info/tradebook", "/od-rest/api/info/tradebook")),
+    "orderHistory": ("POST", ("/od-rest/info/history", "/od-rest/api/info/history")),
+}
+
+CALLS = ("exchange", *READS)
+
+CALL_OF_PATH = dict.fromkeys(EXCHANGE_PATHS, "exchange") | {
+    path: call for call, (_, paths) in READS.items() for path in paths
+}

@@ -1,0 +1,104 @@
+"""The simulator's two pages: the login that an investor sees, and the switches that a developer sees."""
+
+from html import escape
+from urllib.parse import quote
+
+from simulator.calls import CALLS
+from simulator.faults import FAULTS
+from simulator.investors import Investor
+from simulator.shapes import shape_names
+from simulator.state import Broker
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1d1530;--soft:#6b6480;--paper:#f6f4fb;--card:#fff;--line:#e2dcf0;--accent:#5b2bd9}
+@media(prefers-color-scheme:dark){:root{--ink:#ece8f6;--soft:#a59dbb;--paper:#14101d;--card:#1d1729;--line:#352b49;
+--accent:#9d7bff}}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+.strip{background:#b3261e;color:#fff;text-align:center;font-weight:700;letter-spacing:.25em;padding:.35rem}
+main{max-width:34rem;margin:2rem auto;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:14px}
+main.wide{max-width:72rem}h1{margin:0 0 .25rem;font-size:1.4rem}p{color:var(--soft);margin:.4rem 0 1rem}
+label.card{display:flex;gap:.8rem;align-items:center;padding:.7rem .9rem;margin:.5rem 0;border:1px solid var(--line);
+border-radius:10px;cursor:pointer}label.card:has(:checked){border-color:var(--accent);outline:1px solid var(--accent)}
+label.card small{display:block;color:var(--soft)}input[type=password],select{font:inherit;padding:.5rem;border-radius:8px;
+border:1px solid var(--line);background:var(--paper);color:inherit}
+button{font:inherit;font-weight:600;padding:.55rem 1.2rem;border:0;border-radius:9px;background:var(--accent);color:#fff;
+cursor:pointer}.error{color:#b3261e;font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}
+td,th{text-align:left;padding:.35rem .5rem;border-bottom:1px solid var(--line)}form.row{display:flex;gap:.5rem;flex-wrap:wrap}
+"""
+
+
+def login_page(broker: Broker, app_code: str, error: str = "") -> str:
+    """Return the page at which an investor proves who he is."""
+    cards = "".join(_card(each, is_first=not at) for at, each in enumerate(broker.investors.values()))
+    told = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
+    return _page(
+        "Log in to Gopocket (simulator)",
+        f"<h1>Log in to Gopocket</h1><p>to go on to the app <b>{escape(app_code)}</b>. No real broker, no real money.</p>"
+        f'{told}<form method="post" action="/?appcode={quote(app_code, safe="")}">{cards}'
+        '<p><label>Password <input type="password" name="password" value="demo" autocomplete="off"></label> '
+        "<small>it is <code>demo</code>; type another one to be refused</small></p><button>Log in</button></form>",
+    )
+
+
+def refusal_page(text: str) -> str:
+    """Return the page from which nobody comes back."""
+    return _page("Gopocket (simulator)", f"<h1>This app can't be used</h1><p>{escape(text)}</p>")
+
+
+def switches_page(broker: Broker) -> str:
+    """Return the page on which a developer looks at the simulator and breaks it."""
+    rows = "".join(_row(broker, investor) for investor in broker.investors.values())
+    counts = {call: sum(each["call"] == call for each in broker.requests) for call in CALLS}
+    calls = "".join(f"<tr><td>{call}</td><td>{count}</td></tr>" for call, count in counts.items())
+    approved = "approved" if broker.app.approved else "not approved"
+    return _page(
+        "Simulator switches",
+        f"<h1>Switches</h1><p>App {escape(broker.config.app_code)} is {approved}; logins return to "
+        f"{escape(broker.app.redirect_url)}</p>"
+        '<form class="row" method="post" action="/_simulator/switch"><button name="action" value="approve">Approve the app'
+        '</button><button name="action" value="disapprove">Withdraw approval</button>'
+        '<button name="action" value="reset">Reset everything</button></form>'
+        f"<h2>Investors</h2><table><tr><th>Investor</th><th>Switched on</th><th>Switch</th></tr>{rows}</table>"
+        f"<h2>Requests received</h2><table><tr><th>Call</th><th>Count</th></tr>{calls}</table>",
+        wide=True,
+    )
+
+
+def _card(investor: Investor, *, is_first: bool) -> str:
+    checked = " checked" if is_first else ""
+    return (
+        f'<label class="card"><input type="radio" name="userId" value="{escape(investor.id)}"{checked}><span>'
+        f"<b>{escape(investor.name)}</b> · {escape(investor.id)}<small>{escape(investor.about)}</small></span></label>"
+    )
+
+
+def _row(broker: Broker, investor: Investor) -> str:
+    faults = [f"{call}: {fault.name}" for (user, call), fault in broker.faults.items() if user == investor.id]
+    shapes = [f"{call}: {shape}" for (user, call), shape in broker.shapes.items() if user == investor.id]
+    options = _options(("*", *CALLS))
+    kinds = _options(("", *FAULTS)) + "".join(
+        f'<option value="{call}={shape}">{call} shaped {shape}</option>'
+        for call in CALLS
+        for shape in shape_names(call)
+    )
+    return (
+        f"<tr><td><b>{escape(investor.name)}</b><br>{escape(investor.id)}</td>"
+        f"<td>{escape('; '.join([*faults, *shapes]) or 'nothing')}</td><td>"
+        f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
+        f'value="{escape(investor.id)}"><select name="call" aria-label="call">{options}</select>'
+        f'<select name="kind" aria-label="fault or shape">{kinds}</select><button name="action" value="set">Set</button>'
+        '<button name="action" value="clear">Clear</button><button name="action" value="expire">Expire session</button>'
+        "</form></td></tr>"
+    )
+
+
+def _options(names: tuple[str, ...]) -> str:
+    return "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
+
+
+def _page(title: str, body: str, *, wide: bool = False) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{_STYLE}</style></head><body>'
+        f'<div class="strip">SIMULATOR</div><main class="{"wide" if wide else ""}">{body}</main></body></html>'
+    )

@@ -1,0 +1,159 @@
+"""The one classifier: what the broker's answers mean, whatever they look like."""
+
+import json
+
+import pytest
+from app.broker.answers import read_rows
+from app.broker.errors import BrokerRefused, BrokerSessionDead, WrongPath
+from app.broker.transport import Answer
+from app.problems import BrokerFault, BrokerRateLimited, BrokerUnavailable, Problem
+from hypothesis import given
+from hypothesis import strategies as st
+
+DEAD_WORDS = ["Unauthorized", "Invalid user session", "Session Expired", "session expired!", "EC087", "401 - Unauthorized"]
+SPELLINGS = ["Not ok", "Not_ok", "Not_Ok", "not_ok", "error", "NOT OK"]
+NOTHING = ["no data", "No Data", "no record found", "No records are found", "NO RECORDS ARE FOUND."]
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def answer(content: object, *, status: int = 200, content_type: str = "application/json") -> Answer:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return Answer(status, content_type, body)
+
+
+def envelope(status: str = "Ok", message: str = "Success", result: object = None) -> dict[str, object]:
+    return {"status": status, "message": message, "result": result}
+
+
+@pytest.mark.parametrize("word", ["Ok", "ok", "OK", " o_k ", "success"])
+@pytest.mark.parametrize("keys", [("status", "message"), ("stat", "emsg")])
+def test_rows_come_back_whichever_words_wrap_them(word: str, keys: tuple[str, str]) -> None:
+    content = {keys[0]: word, keys[1]: "Success", "result": [{"orderNo": "1"}]}
+    assert read_rows(answer(content)) == [{"orderno": "1"}]
+
+
+@pytest.mark.parametrize("result", [[{"a": "1"}], {"a": "1"}])
+def test_an_object_and_a_list_of_it_are_the_same(result: object) -> None:
+    assert read_rows(answer(envelope(result=result))) == [{"a": "1"}]
+    assert read_rows(answer([envelope(result=result)])) == [{"a": "1"}]
+
+
+@pytest.mark.parametrize("words", NOTHING)
+@pytest.mark.parametrize("status", ["Ok", *SPELLINGS])
+@pytest.mark.parametrize("result", [[], None])
+def test_nothing_there_is_an_empty_list(words: str, status: str, result: object) -> None:
+    assert read_rows(answer(envelope(status, words, result))) == []
+
+
+@pytest.mark.parametrize("code", ["EC916", "EC918", "EC920", "EC922", "EC926", "EC938"])
+def test_a_code_that_means_nothing_there_is_an_empty_list(code: str) -> None:
+    assert read_rows(answer(envelope(code, "No positions found for this user.", []))) == []
+    assert read_rows(answer(envelope("Not ok", f"{code} nothing", []))) == []
+
+
+@pytest.mark.parametrize("content", [{"status": "Ok", "message": "Success"}, envelope(result=None), envelope(result=[])])
+def test_an_ok_without_rows_is_an_empty_list(content: object) -> None:
+    assert read_rows(answer(content)) == []
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_refusal_carries_the_brokers_words(spelling: str) -> None:
+    with pytest.raises(BrokerRefused) as refusal:
+        read_rows(answer(envelope(spelling, "RED:Margin Shortfall")))
+    assert refusal.value.words == "RED:Margin Shortfall"
+
+
+@pytest.mark.parametrize("words", DEAD_WORDS)
+@pytest.mark.parametrize("status", ["Ok", "Not ok", "stat"])
+@pytest.mark.parametrize("http", [200, 400, 500])
+def test_a_dead_session_is_found_in_any_words(words: str, status: str, http: int) -> None:
+    for content in (envelope(status, words, []), [envelope(status, words)], {"stat": "Not_ok", "emsg": words}, {"status": words}):
+        with pytest.raises(BrokerSessionDead):
+            read_rows(answer(content, status=http))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [b"", b"Unauthorized", b"[]", b"{}", b"<html>", b'{"status":"Ok","message":"no data","result":[]}'])
+def test_401_and_403_are_a_dead_session_whatever_the_body(status: int, body: bytes) -> None:
+    with pytest.raises(BrokerSessionDead):
+        read_rows(answer(body, status=status, content_type="text/plain"))
+
+
+def test_a_dead_session_in_plain_text_is_found() -> None:
+    with pytest.raises(BrokerSessionDead):
+        read_rows(answer(b"Unauthorized", content_type="text/plain"))
+    with pytest.raises(BrokerSessionDead):
+        read_rows(answer(b'"Unauthorized"'))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"null", b"{}", b'""', b"0", b"{", b"<html>", b"\xff\xfe", b"[" * 100_000, b'{"result":[]}',
+     b'{"status":"Ok","result":["x"]}', b'{"status":"Ok","result":7}', b'{"status":"Not ok","message":""}', b"9" * 10_000],
+)  # fmt: skip
+def test_what_makes_no_sense_is_a_fault_and_never_empty(body: bytes) -> None:
+    with pytest.raises(BrokerFault):
+        read_rows(answer(body))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(404, WrongPath), (405, WrongPath), (429, BrokerRateLimited), (500, BrokerFault), (302, BrokerFault),
+     (502, BrokerUnavailable), (503, BrokerUnavailable), (504, BrokerUnavailable)],
+)  # fmt: skip
+def test_a_status_is_judged_before_the_body(status: int, expected: type[Exception]) -> None:
+    with pytest.raises(expected):
+        read_rows(answer(envelope(result=[]), status=status))
+
+
+def test_html_with_200_is_a_fault_even_around_json() -> None:
+    with pytest.raises(BrokerFault):
+        read_rows(answer(envelope(result=[]), content_type="text/html; charset=utf-8"))
+
+
+def test_the_documented_generic_error_is_recognised() -> None:
+    generic = {"status": "error", "message": "Error message", "error_type": "GeneralException"}
+    with pytest.raises(BrokerFault):
+        read_rows(answer(generic, status=500))
+    with pytest.raises(BrokerRefused):
+        read_rows(answer(generic, status=400))
+
+
+def test_the_brokers_limit_tells_how_long_to_wait() -> None:
+    with pytest.raises(BrokerRateLimited) as limited:
+        read_rows(Answer(429, "text/plain", b"slow down", retry_after="17"))
+    assert limited.value.headers == {"Retry-After": "17"}
+    with pytest.raises(BrokerRateLimited) as limited:
+        read_rows(answer(envelope("Not ok", "Too many requests")))
+    assert limited.value.headers == {"Retry-After": "5"}
+
+
+def test_field_names_of_any_case_are_one() -> None:
+    assert read_rows(answer(envelope(result=[{"FillShares": "", "fillshares": "2"}]))) == [{"fillshares": "2"}]
+
+
+@given(json_values, st.sampled_from([200, 201, 204, 400, 404, 500]), st.sampled_from(["application/json", "text/plain", ""]))
+def test_no_json_crashes_the_classifier(content: object, status: int, content_type: str) -> None:
+    try:
+        read_rows(answer(content, status=status, content_type=content_type))
+    except (Problem, BrokerRefused, BrokerSessionDead, WrongPath):
+        pass
+
+
+@given(st.binary(max_size=300), st.sampled_from([200, 401, 404, 500]))
+def test_no_bytes_crash_the_classifier(body: bytes, status: int) -> None:
+    try:
+        read_rows(answer(body, status=status))
+    except (Problem, BrokerRefused, BrokerSessionDead, WrongPath):
+        pass
+
+
+@given(st.sampled_from(DEAD_WORDS), st.sampled_from(["Ok", *SPELLINGS]), json_values, st.sampled_from(["", "no data ", "No record found. "]))
+def test_expired_is_never_empty_whatever_stands_around_it(words: str, status: str, result: object, before: str) -> None:
+    with pytest.raises((BrokerSessionDead, BrokerFault)):
+        read_rows(answer({"status": status, "message": before + words, "result": result}))
