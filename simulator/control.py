@@ -46,9 +46,11 @@ async def _state(request: Request) -> Response:
     """Tell what is switched on and how often each call was received."""
     broker = _broker(request)
     return JSONResponse({
-        "app": {"appCode": broker.config.app_code, "redirectUrl": broker.app.redirect_url, "approved": broker.app.approved},
+        "app": {
+            "appCode": broker.config.app_code, "redirectUrl": broker.app.redirect_url, "approved": broker.app.approved,
+        },
         "investors": [{"id": each.id, "name": each.name, "about": each.about} for each in broker.investors.values()],
-        "faults": [{"userId": user, "call": call, "fault": fault.name} for (user, call), fault in broker.faults.items()],
+        "faults": [{"userId": user, "call": call, "fault": each.name} for (user, call), each in broker.faults.items()],
         "shapes": [{"userId": user, "call": call, "shape": shape} for (user, call), shape in broker.shapes.items()],
         "received": {call: sum(each["call"] == call for each in broker.requests) for call in CALLS},
     })  # fmt: skip

@@ -36,7 +36,7 @@ CANNED: dict[str, Canned] = {
     "http429": Canned("429, with Retry-After when seconds are given", 429, TEXT, b"Too Many Requests"),
     "http404": Canned("404 as for a path that is not there", 404, HTML, _PAGE),
     "http405": Canned("405 as for a wrong method", 405, HTML, _PAGE),
-    "html200": Canned("200 with a page, as a wrong path gives", 200, HTML, b"<!doctype html><html><body>Gopocket</body></html>"),
+    "html200": Canned("200 with a page, as a wrong path gives", 200, HTML, b"<html><body>Gopocket</body></html>"),
     "empty200": Canned("200 with nothing", 200, JSON, b""),
     "emptyList": Canned("200 with an empty outer list", 200, JSON, b"[]"),
     "null200": Canned("200 with null", 200, JSON, b"null"),
@@ -64,7 +64,9 @@ CANNED: dict[str, Canned] = {
     "dead200SessionExpired": _refused("dead session: 200, Session Expired", "Ok", "Session Expired"),
     "deadEc087Status": _refused("dead session: code as status", "EC087", "Please login again"),
     "deadEc087Message": _refused("dead session: code in the message", "Not ok", "EC087 : Please login again"),
-    "invalidAuthCode": _said("exchange: what any bad checksum gives", 200, {"stat": "Not_ok", "emsg": "Invalid auth code"}),
+    "invalidAuthCode": _said(
+        "exchange: what any bad checksum gives", 200, {"stat": "Not_ok", "emsg": "Invalid auth code"}
+    ),
     "invalidParameter": _refused("exchange: wrong URL told in words", "Not ok", "Invalid Parameter"),
     "failed": _refused("exchange: refused", "Not ok", "Failed"),
     "invalidVendor": _refused("exchange: unknown app", "Not ok", "Invalid vendor name or vendor key"),

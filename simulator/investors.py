@@ -23,7 +23,7 @@ class Investor:
     orders: list[Fields] = field(default_factory=list)
     trades: list[Fields] = field(default_factory=list)
     exchanges: tuple[str, ...] = ("NSE", "BSE")
-    password: str = "demo"
+    password: str = "demo"  # noqa: S105  # printed on the login page
 
 
 def seeded(now: datetime) -> dict[str, Investor]:

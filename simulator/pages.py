@@ -15,15 +15,17 @@ _STYLE = """
 --accent:#9d7bff}}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 .strip{background:#b3261e;color:#fff;text-align:center;font-weight:700;letter-spacing:.25em;padding:.35rem}
-main{max-width:34rem;margin:2rem auto;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:14px}
-main.wide{max-width:72rem}h1{margin:0 0 .25rem;font-size:1.4rem}p{color:var(--soft);margin:.4rem 0 1rem}
+main{max-width:34rem;margin:2rem auto;padding:2rem;background:var(--card);border:1px solid var(--line);
+border-radius:14px}main.wide{max-width:72rem}
+h1{margin:0 0 .25rem;font-size:1.4rem}p{color:var(--soft);margin:.4rem 0 1rem}
 label.card{display:flex;gap:.8rem;align-items:center;padding:.7rem .9rem;margin:.5rem 0;border:1px solid var(--line);
 border-radius:10px;cursor:pointer}label.card:has(:checked){border-color:var(--accent);outline:1px solid var(--accent)}
-label.card small{display:block;color:var(--soft)}input[type=password],select{font:inherit;padding:.5rem;border-radius:8px;
-border:1px solid var(--line);background:var(--paper);color:inherit}
-button{font:inherit;font-weight:600;padding:.55rem 1.2rem;border:0;border-radius:9px;background:var(--accent);color:#fff;
-cursor:pointer}.error{color:#b3261e;font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}
-td,th{text-align:left;padding:.35rem .5rem;border-bottom:1px solid var(--line)}form.row{display:flex;gap:.5rem;flex-wrap:wrap}
+label.card small{display:block;color:var(--soft)}input[type=password],select{font:inherit;padding:.5rem;
+border-radius:8px;border:1px solid var(--line);background:var(--paper);color:inherit}
+button{font:inherit;font-weight:600;padding:.55rem 1.2rem;border:0;border-radius:9px;background:var(--accent);
+color:#fff;cursor:pointer}.error{color:#b3261e;font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}
+td,th{text-align:left;padding:.35rem .5rem;border-bottom:1px solid var(--line)}
+form.row{display:flex;gap:.5rem;flex-wrap:wrap}
 """
 
 
@@ -33,7 +35,8 @@ def login_page(broker: Broker, app_code: str, error: str = "") -> str:
     told = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
     return _page(
         "Log in to Gopocket (simulator)",
-        f"<h1>Log in to Gopocket</h1><p>to go on to the app <b>{escape(app_code)}</b>. No real broker, no real money.</p>"
+        f"<h1>Log in to Gopocket</h1><p>to go on to the app <b>{escape(app_code)}</b>. "
+        "No real broker, no real money.</p>"
         f'{told}<form method="post" action="/?appcode={quote(app_code, safe="")}">{cards}'
         '<p><label>Password <input type="password" name="password" value="demo" autocomplete="off"></label> '
         "<small>it is <code>demo</code>; type another one to be refused</small></p><button>Log in</button></form>",
@@ -55,8 +58,8 @@ def switches_page(broker: Broker) -> str:
         "Simulator switches",
         f"<h1>Switches</h1><p>App {escape(broker.config.app_code)} is {approved}; logins return to "
         f"{escape(broker.app.redirect_url)}</p>"
-        '<form class="row" method="post" action="/_simulator/switch"><button name="action" value="approve">Approve the app'
-        '</button><button name="action" value="disapprove">Withdraw approval</button>'
+        '<form class="row" method="post" action="/_simulator/switch"><button name="action" '
+        'value="approve">Approve the app</button><button name="action" value="disapprove">Withdraw approval</button>'
         '<button name="action" value="reset">Reset everything</button></form>'
         f"<h2>Investors</h2><table><tr><th>Investor</th><th>Switched on</th><th>Switch</th></tr>{rows}</table>"
         f"<h2>Requests received</h2><table><tr><th>Call</th><th>Count</th></tr>{calls}</table>",
@@ -86,7 +89,8 @@ def _row(broker: Broker, investor: Investor) -> str:
         f"<td>{escape('; '.join([*faults, *shapes]) or 'nothing')}</td><td>"
         f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
         f'value="{escape(investor.id)}"><select name="call" aria-label="call">{options}</select>'
-        f'<select name="kind" aria-label="fault or shape">{kinds}</select><button name="action" value="set">Set</button>'
+        f'<select name="kind" aria-label="fault or shape">{kinds}</select>'
+        '<button name="action" value="set">Set</button>'
         '<button name="action" value="clear">Clear</button><button name="action" value="expire">Expire session</button>'
         "</form></td></tr>"
     )

@@ -21,7 +21,8 @@ def profile(investor: Investor) -> Fields:
         "email": f"{investor.name.split()[0].lower()}.investor@mail.example", "pan": "ABCPM1234K",
         "address": "12 Marine Lines", "officeAddress": "NTC", "city": "", "state": "", "mandateIdList": [],
         "exchange": list(investor.exchanges), "bankdetails": None,
-        "dpAccountNumber": [{"dpAccountNumber": "1208870012345678"}], "orders": ["MKT", "LMT", "SL-LMT", "SL-MKT", "DS"],
+        "dpAccountNumber": [{"dpAccountNumber": "1208870012345678"}],
+        "orders": ["MKT", "LMT", "SL-LMT", "SL-MKT", "DS"],
         "branchId": "FLMK", "brokerName": "SKY", "products": ["C", "M", "I", "H", "B"],
         "productTypes": ["CNC", "NRML", "MIS", "Cover", "Bracket"], "orderTypes": None,
         "priceTypes": ["MKT", "L", "SL", "SL-M"],
@@ -158,9 +159,10 @@ def shape_names(call: str) -> tuple[str, ...]:
 def _holding_of_2023(holding: Fields) -> Fields:
     listed = holding["symbol"] if isinstance(holding["symbol"], list) else []
     return {
-        "isin": holding["isin"], "buyPrice": holding["buyPrice"], "totalQty": int(str(holding["netQty"])), "usedQty": "0",
-        "sellableQty": int(str(holding["sellableQty"])), "colQty": None, "btstQty": "0", "authQty": 0, "authFlag": False,
-        "authDate": "", "netPnl": holding["netPnl"], "soldValue": "0.000000", "benQty": None, "unpledgedQty": None,
+        "isin": holding["isin"], "buyPrice": holding["buyPrice"], "totalQty": int(str(holding["netQty"])),
+        "usedQty": "0", "sellableQty": int(str(holding["sellableQty"])), "colQty": None, "btstQty": "0",
+        "authQty": 0, "authFlag": False, "authDate": "",
+        "netPnl": holding["netPnl"], "soldValue": "0.000000", "benQty": None, "unpledgedQty": None,
         "tmColQty": None, "dpQty": None, "pledgeQty": 0, "dayPnl": 0, "ltp": listed[0]["ltp"], "nonPoaQty": 3,
         "exDetails": [{"symbol": each["tradingSymbol"], "exchange": each["exchange"], "token": each["token"],
                        "previousClose": each["pdc"]} for each in listed],

@@ -50,7 +50,8 @@ def _sign_in(browser: httpx.Client, base_url: str) -> str:
     back = _redirect(browser.post(urljoin(to_broker, form.action), data=filled))
     home = _redirect(browser.get(back))
     session = _json(browser.get(f"{base_url}/v1/session"))
-    return f"{session['user']['name']} ({session['user']['id']}), broker session until {session['broker']['expiresAt']}, back at {home}"
+    user, until = session["user"], session["broker"]["expiresAt"]
+    return f"{user['name']} ({user['id']}), broker session until {until}, back at {home}"
 
 
 def _log_out(browser: httpx.Client, base_url: str) -> str:
@@ -73,7 +74,9 @@ def _told_funds(funds: dict[str, Any]) -> str:
 
 def _told_holdings(answer: dict[str, Any]) -> str:
     rows = answer["holdings"]
-    return f"{len(rows)}: " + ", ".join(f"{row['quantity']} {row['tradingSymbol']} at {row['lastPrice']}" for row in rows)
+    return f"{len(rows)}: " + ", ".join(
+        f"{row['quantity']} {row['tradingSymbol']} at {row['lastPrice']}" for row in rows
+    )
 
 
 def _told_positions(answer: dict[str, Any]) -> str:
