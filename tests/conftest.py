@@ -1,0 +1,142 @@
+"""Real servers for every test: one PostgreSQL for the run, one database and one simulated broker per worker."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+from app.observability import configure_logging
+from app.schema import migrate_schema
+from app.settings import Settings
+from pydantic import SecretStr
+
+from tests.support.clock import SettableClock
+from tests.support.configured import configured
+from tests.support.service import Service, serving
+from tests.support.simulated import SimulatedBroker, simulated_broker
+from workbench.servers import Postgres
+
+_URL = "TEST_POSTGRES_URL"  # from the controller to its workers
+_TEMPLATE = "migrated"
+_TABLES = "spent_auth_codes, sessions, broker_sessions, users"
+
+_servers = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the one PostgreSQL before any worker begins, with a migrated template to clone."""
+    if hasattr(config, "workerinput"):
+        return
+    shared_memory = Path("/dev/shm")  # noqa: S108  # nothing is kept there
+    parent = shared_memory if shared_memory.is_dir() and os.access(shared_memory, os.W_OK) else None
+    folder = Path(_servers.enter_context(tempfile.TemporaryDirectory(prefix="pgtest-", dir=parent)))
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    postgres = _servers.enter_context(Postgres(folder / "pg", durable=False))
+    migrate_schema(SecretStr(postgres.create_database(_TEMPLATE)))
+    os.environ[_URL] = postgres.url("NAME")  # noqa: TID251  # the way from the controller to its workers
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop it when the last worker has ended."""
+    if not hasattr(config, "workerinput"):
+        _servers.close()
+
+
+def postgres_url(name: str) -> str:
+    """Return the URL of one database of the run's cluster."""
+    return os.environ[_URL].replace("NAME", name)  # noqa: TID251  # the same
+
+
+async def create_clone(name: str, template: str | None = _TEMPLATE) -> str:
+    """Create a database, migrated unless `template` is none, and return its URL."""
+    connection = await asyncpg.connect(postgres_url("postgres"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    finally:
+        await connection.close()
+    return postgres_url(name)
+
+
+@pytest.fixture(scope="session")
+def worker(request: pytest.FixtureRequest) -> str:
+    """Name this worker."""
+    name: str = getattr(request.config, "workerinput", {"workerid": "alone"})["workerid"]
+    return name
+
+
+@pytest.fixture(scope="session")
+async def database_url(worker: str) -> str:
+    return await create_clone(f"tests_{worker}")
+
+
+@pytest.fixture(scope="session")
+def simulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedBroker]:
+    with simulated_broker(tmp_path_factory.mktemp("simulator")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(simulator_process: SimulatedBroker) -> SimulatedBroker:
+    """Give the simulated broker, back at its seed."""
+    simulator_process.reset()
+    return simulator_process
+
+
+@pytest.fixture(scope="session")
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture(scope="session")
+async def shared_service(
+    database_url: str, simulator_process: SimulatedBroker, clock: SettableClock
+) -> AsyncIterator[Service]:
+    configure_logging(level="DEBUG", log_format="json")
+    settings = configured(database_url, simulator_process.url)
+    async with serving(settings, clock) as service:
+        yield service
+
+
+@pytest.fixture
+async def service(
+    shared_service: Service, broker: SimulatedBroker, clock: SettableClock, database_url: str
+) -> AsyncIterator[Service]:
+    """Give the running backend with an empty database, a fresh broker and the right time."""
+    clock.reset()
+    broker.return_to(f"{shared_service.url}/sso/callback")
+    yield shared_service
+    await empty(database_url)
+
+
+async def empty(database_url: str) -> None:
+    """Delete every row that a test has left."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(f"TRUNCATE {_TABLES}")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def rows(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection of its own to look at what was written."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def settings(shared_service: Service) -> Settings:
+    return shared_service.settings
+
+
+@pytest.fixture(autouse=True)
+def _no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a developer has set for himself out of the tests."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+

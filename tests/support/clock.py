@@ -1,0 +1,26 @@
+"""A clock that a test can set."""
+
+from datetime import UTC, datetime, timedelta
+
+from app.clock import Clock
+from typing_extensions import override
+
+
+class SettableClock(Clock):
+    """Runs with the machine's until a test moves it."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    @override
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+    def advance(self, by: timedelta) -> None:
+        self._ahead += by
+
+    def set(self, moment: datetime) -> None:
+        self._ahead = moment.astimezone(UTC) - super().now()
+
+    def reset(self) -> None:
+        self._ahead = timedelta(0)

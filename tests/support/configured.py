@@ -1,0 +1,26 @@
+"""Settings as a test wants them, with defaults that fit the simulator."""
+
+import base64
+from typing import Any
+
+from app.settings import Settings
+
+KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
+API_SECRET = "simulator-api-secret"
+
+
+def configured(database_url: str, broker_url: str, public_url: str = "http://127.0.0.1:1", **changed: Any) -> Settings:
+    """Return development settings; `changed` names fields."""
+    given: dict[str, Any] = {
+        "app_env": "development",
+        "database_url": database_url,
+        "public_base_url": public_url,
+        "frontend_origins": public_url,
+        "default_return_url": f"{public_url}/portal/",
+        "broker_base_url": broker_url,
+        "broker_app_code": "DEMOAPP",
+        "broker_api_secret": API_SECRET,
+        "encryption_keys": KEY,
+        "broker_read_deadline": "3",
+    }
+    return Settings(**(given | changed))

@@ -1,0 +1,70 @@
+"""The simulated broker as its own process, and its switches."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from workbench.children import free_port, simulator
+
+
+class SimulatedBroker:
+    """Switches of a running simulator."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._control = httpx.Client(base_url=f"{url}/_simulator", timeout=10)
+
+    def close(self) -> None:
+        self._control.close()
+
+    def reset(self) -> None:
+        self._control.post("/reset").raise_for_status()
+
+    def return_to(self, redirect_url: str) -> None:
+        self.change_app(redirectUrl=redirect_url)
+
+    def change_app(self, **changed: Any) -> None:
+        self._control.put("/app", json=changed).raise_for_status()
+
+    def code_for(self, user_id: str) -> dict[str, str]:
+        """Return the two parameters that a login would bring back."""
+        found: dict[str, str] = self._control.post("/codes", json={"userId": user_id}).raise_for_status().json()
+        return found
+
+    def break_call(
+        self, call: str, fault: str, *, user: str = "AB1234", times: int | None = None, seconds: float | None = None
+    ) -> None:
+        wanted = {"fault": fault, "times": times, "seconds": seconds}
+        self._control.put(f"/investors/{user}/faults/{call}", json=wanted).raise_for_status()
+
+    def mend(self, user: str = "AB1234") -> None:
+        self._control.delete(f"/investors/{user}/faults").raise_for_status()
+
+    def shape_call(self, call: str, shape: str, *, user: str = "AB1234") -> None:
+        self._control.put(f"/investors/{user}/shapes/{call}", json={"shape": shape}).raise_for_status()
+
+    def expire(self, user: str = "AB1234") -> None:
+        self._control.post(f"/investors/{user}/expire").raise_for_status()
+
+    def received(self, call: str | None = None) -> list[dict[str, Any]]:
+        """Return the requests that reached the broker, in order."""
+        params = {"call": call} if call else {}
+        found: list[dict[str, Any]] = self._control.get("/requests", params=params).raise_for_status().json()["requests"]
+        return found
+
+
+@contextmanager
+def simulated_broker(folder: Path) -> Iterator[SimulatedBroker]:
+    """Run a simulator on a free port."""
+    port = free_port()
+    environment = {"PATH": os.environ["PATH"]}  # noqa: TID251  # a child needs it
+    with simulator(port, environment=environment, log=folder / "simulator.log"):
+        broker = SimulatedBroker(f"http://127.0.0.1:{port}")
+        try:
+            yield broker
+        finally:
+            broker.close()
