@@ -11,6 +11,7 @@ import pytest
 from app.observability import configure_logging
 from app.schema import migrate_schema
 from app.settings import Settings
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from tests.support.clock import SettableClock
@@ -24,6 +25,9 @@ _TEMPLATE = "migrated"
 _TABLES = "spent_auth_codes, sessions, broker_sessions, users"
 
 _servers = ExitStack()
+
+hypothesis_settings.register_profile("here", deadline=None)  # two busy cores: time says nothing about an example
+hypothesis_settings.load_profile("here")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,5 +1,7 @@
 """A browser in an investor's hands: cookies kept, redirects followed by hand."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +26,14 @@ class Browser(httpx.AsyncClient):
     async def sign_in(self, broker: SimulatedBroker, user: str = "AB1234") -> httpx.Response:
         await self.begin_login()
         return await self.come_back(broker.code_for(user))
+
+
+@asynccontextmanager
+async def signed_in(service: Service, broker: SimulatedBroker, user: str = "AB1234") -> AsyncIterator[Browser]:
+    """Give a browser in which an investor has signed in."""
+    async with Browser(service) as browser:
+        assert (await browser.sign_in(broker, user)).status_code == 303
+        yield browser
 
 
 def slug(answer: httpx.Response) -> str:
