@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -67,11 +68,11 @@ def _is_current() -> bool:
 
 
 def _wanted() -> str:
-    """Return what the environment depends on: lock, package description, this Python, and where we stand."""
-    digest = hashlib.sha256()
-    for path in (_LOCK_FILE, ROOT / "pyproject.toml"):
-        digest.update(path.read_bytes())
-    digest.update(f"{sys.version}{sys.base_prefix}{ROOT}".encode())
+    """Return what the environment depends on: lock, the package's own description, this Python, and where we stand."""
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    package = [described["project"], described["build-system"], described["tool"]["hatch"]]
+    digest = hashlib.sha256(_LOCK_FILE.read_bytes())
+    digest.update(f"{package}{sys.version}{sys.base_prefix}{ROOT}".encode())
     return digest.hexdigest()
 
 
