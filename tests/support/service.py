@@ -38,7 +38,7 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     if settings.public_base_url == "http://127.0.0.1:1":
         settings = _at(settings, url)
     server = _Server(
-        uvicorn.Config(create_app(settings, clock), log_config=None, access_log=False, proxy_headers=False)
+        uvicorn.Config(create_app(settings, clock), log_config=None, access_log=False, server_header=False)
     )
     serving_task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:

@@ -58,10 +58,10 @@ class SimulatedBroker:
 
 
 @contextmanager
-def simulated_broker(folder: Path) -> Iterator[SimulatedBroker]:
-    """Run a simulator on a free port."""
+def simulated_broker(folder: Path, **settings: str) -> Iterator[SimulatedBroker]:
+    """Run a simulator on a free port; `settings` are SIMULATOR_… variables."""
     port = free_port()
-    environment = {"PATH": os.environ["PATH"]}  # noqa: TID251  # a child needs it
+    environment = settings | {"PATH": os.environ["PATH"]}  # noqa: TID251  # a child needs it
     with simulator(port, environment=environment, log=folder / "simulator.log"):
         broker = SimulatedBroker(f"http://127.0.0.1:{port}")
         try:

@@ -1,0 +1,96 @@
+"""The console script: plain sentences, codes, and nothing started that must not start."""
+
+import json
+import socket
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.conftest import create_clone, postgres_url
+from tests.support.environment import environment, partner
+
+NOWHERE = "http://127.0.0.1:1/"
+
+
+async def test_a_fresh_database_is_refused_migrated_and_then_left_alone(worker: str) -> None:
+    given = environment(await create_clone(f"fresh_{worker}", template=None), NOWHERE)
+    refused = partner("serve", "--port", "0", environment=given)
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == (
+        "The database's schema is at nothing and this release needs 0001: run `partner migrate` first."
+    )
+    assert partner("migrate", environment=given).stdout.strip() == "Migrated from nothing to 0001."
+    assert json.loads(partner("migrate", "--json", environment=given).stdout) == {"before": "0001", "after": "0001"}
+
+
+def test_a_database_that_is_not_there_is_said_in_one_sentence() -> None:
+    given = environment("postgresql://127.0.0.1:1/none", NOWHERE)
+    for command in (["migrate"], ["serve", "--port", "0"]):
+        done = partner(*command, environment=given)
+        assert done.returncode == 1
+        assert done.stderr.strip().splitlines()[-1] == "The database can't be reached; check DATABASE_URL."
+        assert "Traceback" not in done.stderr
+
+
+def test_missing_settings_are_named_and_values_are_not_shown(tmp_path: Path) -> None:
+    given = environment("mysql://root:hunter2@h/d", NOWHERE)
+    del given["BROKER_APP_CODE"]
+    done = partner("serve", environment=given, folder=tmp_path)
+    assert done.returncode == 1
+    assert "BROKER_APP_CODE: Field required" in done.stderr
+    assert "DATABASE_URL: must begin with postgresql://" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+async def test_a_ring_without_the_key_of_a_stored_token_does_not_start(worker: str) -> None:
+    url = await create_clone(f"rings_{worker}")
+    connection = await asyncpg.connect(url)
+    await connection.execute("""
+        INSERT INTO users VALUES ('AB1234', null, null, '{}', '{}', now(), now());
+        INSERT INTO broker_sessions VALUES ('AB1234', gen_random_uuid(), '\\x00', 'k7', now(), now());
+    """)
+    await connection.close()
+    done = partner("serve", "--port", "0", environment=environment(url, NOWHERE))
+    assert done.returncode == 1
+    assert done.stderr.strip() == "ENCRYPTION_KEYS lacks k7, by which stored tokens are sealed."
+
+
+def test_a_taken_port_is_said_in_one_sentence(database_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = partner("serve", "--port", port, environment=environment(database_url, NOWHERE))
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"Can't listen on 127.0.0.1:{port}: Address already in use."
+
+
+def test_an_unknown_call_in_broker_paths_does_not_start(database_url: str) -> None:
+    done = partner("serve", "--port", "0", environment=environment(database_url, NOWHERE, BROKER_PATHS='{"fnds": "x"}'))
+    assert done.returncode == 1
+    assert "BROKER_PATHS: no such call: fnds" in done.stderr
+
+
+def test_a_generated_key_is_a_key() -> None:
+    line = partner("keys", "generate", "--id", "k2", environment=environment("postgresql:///", NOWHERE)).stdout.strip()
+    assert line.startswith("k2:")
+    done = partner("keys", "generate", environment=environment("postgresql:///", NOWHERE, ENCRYPTION_KEYS=line))
+    assert done.returncode == 0
+    assert json.loads(partner("keys", "generate", "--json", environment={}).stdout)["id"] == "k1"
+
+
+def test_the_api_can_be_described_without_any_setting(tmp_path: Path) -> None:
+    done = partner("openapi", environment={}, folder=tmp_path)
+    assert json.loads(done.stdout)["openapi"].startswith("3.1")
+
+
+@pytest.mark.parametrize("command", [[], ["--help"], ["serve", "--help"]])
+def test_help_explains(command: list[str]) -> None:
+    done = partner(*command, environment={})
+    assert "Usage" in done.stdout + done.stderr
+
+
+def test_the_cluster_of_the_tests_is_not_a_developers(database_url: str) -> None:
+    assert "pgtest-" in postgres_url("x")
+    assert "pgtest-" in database_url
