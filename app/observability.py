@@ -79,4 +79,6 @@ def _redacted(name: str, value: Any) -> Any:
         return redact_text(value)
     if isinstance(value, Mapping):
         return {inner: _redacted(str(inner), each) for inner, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", each) for each in value]
     return value

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from app.observability import configure_logging
-from app.schema import migrate_schema
-from app.settings import Settings
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
+from app.observability import configure_logging
+from app.schema import migrate_schema
+from app.settings import Settings
 from tests.support.clock import SettableClock
 from tests.support.configured import configured
 from tests.support.service import Service, serving
@@ -142,5 +142,3 @@ def _no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what a developer has set for himself out of the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-
-

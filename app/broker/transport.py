@@ -12,7 +12,11 @@ from typing import Self
 import aiohttp
 from pydantic import SecretStr
 
+from app.clock import monotonic
+from app.observability import logger
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
+
+_log = logger("broker")
 
 _BODY_LIMIT = 8 * 1024 * 1024  # bytes; an order book of a thousand rows is one megabyte
 _CHUNK = 64 * 1024
@@ -59,12 +63,13 @@ class Transport:
         connection or it broke, `BrokerFault` when what came is not HTTP or is larger than 8 MiB.
         """
         headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"} if bearer else None
+        began_at = monotonic()
         try:
             async with (
                 asyncio.timeout(deadline.total_seconds()),
                 self._session.request(method, path, json=body, headers=headers, allow_redirects=False) as response,
             ):
-                return Answer(
+                answer = Answer(
                     status=response.status,
                     content_type=response.headers.get("Content-Type", ""),
                     body=await _bounded(response),
@@ -78,6 +83,9 @@ class Transport:
             raise BrokerFault("The broker's answer broke off or was not HTTP.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise BrokerUnavailable from error
+        milliseconds = round((monotonic() - began_at) * 1000, 1)
+        _log.debug("broker_answered", method=method, path=path, status=answer.status, milliseconds=milliseconds)
+        return answer
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from app.main import description
 from app.problems import all_problems
 from app.settings import Settings

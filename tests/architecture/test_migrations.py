@@ -6,9 +6,9 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from app.tables import SCHEMA_REVISION
 from pydantic import SecretStr
 
+from app.tables import SCHEMA_REVISION
 from tests.conftest import create_clone
 from tests.support.environment import environment, partner
 
@@ -26,7 +26,7 @@ async def test_up_down_and_up_again_for_each_revision(config: Config) -> None:
     revisions = list(ScriptDirectory.from_config(config).walk_revisions("base", "head"))[::-1]
     for each in revisions:
         await asyncio.to_thread(command.upgrade, config, each.revision)
-        await asyncio.to_thread(command.downgrade, config, each.down_revision or "base")
+        await asyncio.to_thread(command.downgrade, config, str(each.down_revision or "base"))
         await asyncio.to_thread(command.upgrade, config, each.revision)
 
 

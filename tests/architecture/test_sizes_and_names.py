@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for folder in ("app", "simulator", "workbench", "migrations") for path in (ROOT / folder).rglob("*.py")]
-BANNED = set("utils util helpers helper common core base misc manager handler service impl data info v2 new old".split())
+BANNED = set(
+    "utils util helpers helper common core base misc manager handler service impl data info v2 new old".split()
+)
 LONGEST_FUNCTION, LONGEST_FILE = 50, 300
 
 
@@ -57,7 +59,9 @@ def test_routes_are_as_short_as_their_decorators_allow() -> None:
     for path in (ROOT / "app").rglob("routes.py"):
         for each in functions(path):
             is_route = any("router." in ast.unparse(decorator) for decorator in each.decorator_list)
-            body = [node for node in each.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+            body = [
+                node for node in each.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            ]
             if is_route and sum((node.end_lineno or 0) - node.lineno + 1 for node in body) > 10:
                 long.append(each.name)
     assert long == []
@@ -75,4 +79,6 @@ def test_nothing_of_a_developers_machine_is_committed() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    assert not any(name.startswith((".venv", ".state")) or name.endswith((".pyc", ".env")) for name in listed.stdout.splitlines())
+    assert not any(
+        name.startswith((".venv", ".state")) or name.endswith((".pyc", ".env")) for name in listed.stdout.splitlines()
+    )

@@ -1,16 +1,25 @@
 """The one classifier: what the broker's answers mean, whatever they look like."""
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.broker.answers import read_rows
 from app.broker.errors import BrokerRefused, BrokerSessionDead, WrongPath
 from app.broker.transport import Answer
 from app.problems import BrokerFault, BrokerRateLimited, BrokerUnavailable, Problem
-from hypothesis import given
-from hypothesis import strategies as st
 
-DEAD_WORDS = ["Unauthorized", "Invalid user session", "Session Expired", "session expired!", "EC087", "401 - Unauthorized"]
+DEAD_WORDS = [
+    "Unauthorized",
+    "Invalid user session",
+    "Session Expired",
+    "session expired!",
+    "EC087",
+    "401 - Unauthorized",
+]
 SPELLINGS = ["Not ok", "Not_ok", "Not_Ok", "not_ok", "error", "NOT OK"]
 NOTHING = ["no data", "No Data", "no record found", "No records are found", "NO RECORDS ARE FOUND."]
 
@@ -56,7 +65,9 @@ def test_a_code_that_means_nothing_there_is_an_empty_list(code: str) -> None:
     assert read_rows(answer(envelope("Not ok", f"{code} nothing", []))) == []
 
 
-@pytest.mark.parametrize("content", [{"status": "Ok", "message": "Success"}, envelope(result=None), envelope(result=[])])
+@pytest.mark.parametrize(
+    "content", [{"status": "Ok", "message": "Success"}, envelope(result=None), envelope(result=[])]
+)
 def test_an_ok_without_rows_is_an_empty_list(content: object) -> None:
     assert read_rows(answer(content)) == []
 
@@ -72,13 +83,20 @@ def test_a_refusal_carries_the_brokers_words(spelling: str) -> None:
 @pytest.mark.parametrize("status", ["Ok", "Not ok", "stat"])
 @pytest.mark.parametrize("http", [200, 400, 500])
 def test_a_dead_session_is_found_in_any_words(words: str, status: str, http: int) -> None:
-    for content in (envelope(status, words, []), [envelope(status, words)], {"stat": "Not_ok", "emsg": words}, {"status": words}):
+    for content in (
+        envelope(status, words, []),
+        [envelope(status, words)],
+        {"stat": "Not_ok", "emsg": words},
+        {"status": words},
+    ):
         with pytest.raises(BrokerSessionDead):
             read_rows(answer(content, status=http))
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("body", [b"", b"Unauthorized", b"[]", b"{}", b"<html>", b'{"status":"Ok","message":"no data","result":[]}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"Unauthorized", b"[]", b"{}", b"<html>", b'{"status":"Ok","message":"no data","result":[]}']
+)
 def test_401_and_403_are_a_dead_session_whatever_the_body(status: int, body: bytes) -> None:
     with pytest.raises(BrokerSessionDead):
         read_rows(answer(body, status=status, content_type="text/plain"))
@@ -94,7 +112,8 @@ def test_a_dead_session_in_plain_text_is_found() -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"null", b"{}", b'""', b"0", b"{", b"<html>", b"\xff\xfe", b"[" * 100_000, b'{"result":[]}',
-     b'{"status":"Ok","result":["x"]}', b'{"status":"Ok","result":7}', b'{"status":"Not ok","message":""}', b"9" * 10_000],
+     b'{"status":"Ok","result":["x"]}', b'{"status":"Ok","result":7}',
+     b'{"status":"Not ok","message":""}', b"9" * 10_000],
 )  # fmt: skip
 def test_what_makes_no_sense_is_a_fault_and_never_empty(body: bytes) -> None:
     with pytest.raises(BrokerFault):
@@ -137,23 +156,28 @@ def test_field_names_of_any_case_are_one() -> None:
     assert read_rows(answer(envelope(result=[{"FillShares": "", "fillshares": "2"}]))) == [{"fillshares": "2"}]
 
 
-@given(json_values, st.sampled_from([200, 201, 204, 400, 404, 500]), st.sampled_from(["application/json", "text/plain", ""]))
+@given(
+    json_values,
+    st.sampled_from([200, 201, 204, 400, 404, 500]),
+    st.sampled_from(["application/json", "text/plain", ""]),
+)
 def test_no_json_crashes_the_classifier(content: object, status: int, content_type: str) -> None:
-    try:
+    with contextlib.suppress(Problem, BrokerRefused, BrokerSessionDead, WrongPath):
         read_rows(answer(content, status=status, content_type=content_type))
-    except (Problem, BrokerRefused, BrokerSessionDead, WrongPath):
-        pass
 
 
 @given(st.binary(max_size=300), st.sampled_from([200, 401, 404, 500]))
 def test_no_bytes_crash_the_classifier(body: bytes, status: int) -> None:
-    try:
+    with contextlib.suppress(Problem, BrokerRefused, BrokerSessionDead, WrongPath):
         read_rows(answer(body, status=status))
-    except (Problem, BrokerRefused, BrokerSessionDead, WrongPath):
-        pass
 
 
-@given(st.sampled_from(DEAD_WORDS), st.sampled_from(["Ok", *SPELLINGS]), json_values, st.sampled_from(["", "no data ", "No record found. "]))
+@given(
+    st.sampled_from(DEAD_WORDS),
+    st.sampled_from(["Ok", *SPELLINGS]),
+    json_values,
+    st.sampled_from(["", "no data ", "No record found. "]),
+)
 def test_expired_is_never_empty_whatever_stands_around_it(words: str, status: str, result: object, before: str) -> None:
     with pytest.raises((BrokerSessionDead, BrokerFault)):
         read_rows(answer({"status": status, "message": before + words, "result": result}))

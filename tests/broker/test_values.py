@@ -4,14 +4,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from app.broker.values import decimal, moment, text, whole
 from hypothesis import given
 from hypothesis import strategies as st
+
+from app.broker.values import decimal, moment, text, whole
 
 anything = st.none() | st.booleans() | st.integers() | st.text() | st.decimals() | st.floats() | st.lists(st.integers())
 
 
-@pytest.mark.parametrize("written", [None, "", " ", "NaN", "nan", "null", "-", "--", "abc", "1,5", True, [], "١٢", "1_000"])
+@pytest.mark.parametrize(
+    "written", [None, "", " ", "NaN", "nan", "null", "-", "--", "abc", "1,5", True, [], "١٢", "1_000"]
+)
 def test_what_is_no_number_is_none_and_never_zero(written: object) -> None:
     assert decimal(written) is None
     assert whole(written) is None
@@ -19,7 +22,14 @@ def test_what_is_no_number_is_none_and_never_zero(written: object) -> None:
 
 @pytest.mark.parametrize(
     ("written", "number"),
-    [("14.10", "14.10"), (Decimal("-304.0"), "-304.0"), (3, "3"), ("-236.09999", "-236.09999"), ("1E+3", "1E+3"), ("-0.0", "0.0")],
+    [
+        ("14.10", "14.10"),
+        (Decimal("-304.0"), "-304.0"),
+        (3, "3"),
+        ("-236.09999", "-236.09999"),
+        ("1E+3", "1E+3"),
+        ("-0.0", "0.0"),
+    ],
 )
 def test_a_number_keeps_the_digits_it_was_written_with(written: object, number: str) -> None:
     found = decimal(written)

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.broker import wire
 from app.broker.answers import Row, read_rows
 from app.broker.transport import Answer
 from app.problems import BrokerFault
 from app.trading import OrderStatus
-from hypothesis import given
-from hypothesis import strategies as st
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
-scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(["NaN", "", "1.5", "B", "OPEN"])
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(["NaN", "", "1.5", "B", "OPEN"])
+)
 
 
 def rows_of(name: str) -> list[Row]:
@@ -61,7 +64,8 @@ def test_what_is_pending_follows_from_status_and_fills(status: str, filled: str 
     ("written", "ours"),
     [("PENDING", "ACCEPTED"), ("validation pending", "ACCEPTED"), ("Put Order Req Received", "ACCEPTED"),
      ("AMO received", "ACCEPTED"), ("NewAck", "ACCEPTED"), ("open", "OPEN"), ("TRIGGER_PENDING", "TRIGGER_PENDING"),
-     ("trigger pending", "TRIGGER_PENDING"), ("COMPLETE", "COMPLETE"), ("COMPLETED", "COMPLETE"), ("EXECUTED", "COMPLETE"),
+     ("trigger pending", "TRIGGER_PENDING"), ("COMPLETE", "COMPLETE"),
+     ("COMPLETED", "COMPLETE"), ("EXECUTED", "COMPLETE"),
      ("CANCELED", "CANCELLED"), ("CANCELLED", "CANCELLED"), ("AMO CANCELLED", "CANCELLED"), ("REJECTED", "REJECTED"),
      ("INVALID_STATUS_TYPE", "REJECTED"), ("something new", "UNKNOWN"), ("", "UNKNOWN"), (None, "UNKNOWN")],
 )  # fmt: skip
@@ -81,14 +85,17 @@ def test_every_status_has_one_of_our_words(written: str | None, ours: str) -> No
      ("transtype", "S", "transaction_type", "SELL"), ("trantype", "B", "transaction_type", "BUY"),
      ("ordertype", "AMO", "variety", "AMO"), ("ret", "IOC", "validity", "IOC"), ("product", "NEW", "product", "NEW")],
 )  # fmt: skip
-def test_the_brokers_words_become_ours_and_unknown_ones_stay(field: str, written: str, attribute: str, ours: str) -> None:
+def test_the_brokers_words_become_ours_and_unknown_ones_stay(
+    field: str, written: str, attribute: str, ours: str
+) -> None:
     assert getattr(wire.order({field: written}), attribute) == ours
 
 
 def test_a_trade_is_one_fill() -> None:
     assert shown(wire.trade(rows_of("tradebook.ok")[0])) == {
         "tradeId": "79689595", "orderNo": "23061200004704", "exchange": "NSE", "tradingSymbol": "SBIN-EQ",
-        "transactionType": "SELL", "product": "MIS", "quantity": 2, "price": "578.40", "tradedAt": "2023-06-12T09:45:49Z",
+        "transactionType": "SELL", "product": "MIS", "quantity": 2, "price": "578.40",
+        "tradedAt": "2023-06-12T09:45:49Z",
     }  # fmt: skip
 
 
@@ -119,7 +126,11 @@ def test_nse_comes_before_bse_whatever_the_order() -> None:
 def test_the_holdings_of_2023_read_like_the_present_ones() -> None:
     [holding] = wire.holdings(rows_of("holdings.ok.2023"))
     assert (holding.quantity, holding.sellable_quantity, holding.used_quantity) == (3, 0, 0)
-    assert (holding.trading_symbol, str(holding.previous_close), str(holding.last_price)) == ("GAYAPROJ-BE", "6.15", "0")
+    assert (holding.trading_symbol, str(holding.previous_close), str(holding.last_price)) == (
+        "GAYAPROJ-BE",
+        "6.15",
+        "0",
+    )
     assert [each.trading_symbol for each in holding.listings] == ["GAYAPROJ-BE", "GAYAPROJ"]
 
 

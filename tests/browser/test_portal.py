@@ -41,7 +41,9 @@ async def page(context: BrowserContext, service: Service) -> AsyncIterator[Page]
     page = await context.new_page()
     broken: list[str] = []
     page.on("pageerror", lambda error: broken.append(str(error)))
-    page.on("console", lambda message: broken.append(message.text) if "Content Security Policy" in message.text else None)
+    page.on(
+        "console", lambda message: broken.append(message.text) if "Content Security Policy" in message.text else None
+    )
     await page.goto(f"{service.url}/portal/")
     yield page
     assert broken == []
@@ -58,13 +60,15 @@ async def settled(page: Page, section: str, state: str) -> None:
     await expect(page.get_by_test_id(section)).to_have_attribute("data-state", state)
 
 
-async def test_an_investor_signs_in_sees_his_figures_and_leaves_nothing_behind(page: Page, context: BrowserContext) -> None:
+async def test_an_investor_signs_in_sees_his_figures_and_leaves_nothing_behind(
+    page: Page, context: BrowserContext
+) -> None:
     await sign_in(page)
     await expect(page.get_by_test_id("investor-name")).to_have_text("Asha Menon")
     for section in ("funds", "profile", "holdings", "positions", "orders", "trades"):
         await settled(page, section, "ready")
     await expect(page.get_by_test_id("funds")).to_contain_text("21,030.50")
-    await expect(page.get_by_test_id("holdings")).to_contain_text("−236.10")
+    await expect(page.get_by_test_id("holdings")).to_contain_text("\N{MINUS SIGN}236.10")
     await expect(page.get_by_test_id("orders")).to_contain_text("TRIGGER PENDING")
     await expect(page.get_by_test_id("profile")).to_contain_text("******4K")
     assert page.url.endswith("/portal/")
@@ -138,7 +142,9 @@ async def test_a_wrong_password_stays_at_the_broker_and_an_unapproved_app_never_
     await expect(page.get_by_text("has not been activated")).to_be_visible()
 
 
-async def test_a_failed_login_is_a_readable_page_that_leads_on(page: Page, broker: SimulatedBroker, service: Service) -> None:
+async def test_a_failed_login_is_a_readable_page_that_leads_on(
+    page: Page, broker: SimulatedBroker, service: Service
+) -> None:
     await page.goto(f"{service.url}/sso/callback?authCode=AAAAAAAAAAAAAAAAAAAA&userId=AB1234")
     await expect(page.get_by_role("heading")).to_have_text("This login was not begun in this browser")
     await page.get_by_role("button", name="Sign in with Gopocket").click()

@@ -1,7 +1,7 @@
 """The shipped program as production runs it: own process, production settings, over TLS; and what it writes."""
 
 import base64
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
 import sys
@@ -41,11 +41,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
-    now = datetime.datetime.now(datetime.UTC)  # noqa: TID251  # a certificate is dated by the machine's clock
+    now = dt.datetime.now(dt.UTC)  # noqa: TID251  # a certificate is dated by the machine's clock
     made = (
         x509.CertificateBuilder()
         .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5)).not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(minutes=5)).not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, SHA256())
     )  # fmt: skip
@@ -65,7 +65,17 @@ def over_tls(
         database_url, f"{own_broker.url}/", url, APP_ENV="production", ALLOW_HTTP_BROKER_ON_LOOPBACK="true",
         BROKER_APP_CODE=APP_CODE, BROKER_API_SECRET=API_SECRET, ENCRYPTION_KEYS=f"k1:{KEY}", LOG_LEVEL="DEBUG",
     )  # fmt: skip
-    argv = ["serve", "--port", str(port), "--workers", "2", "--certificate", str(certificate[0]), "--private-key", str(certificate[1])]
+    argv = [
+        "serve",
+        "--port",
+        str(port),
+        "--workers",
+        "2",
+        "--certificate",
+        str(certificate[0]),
+        "--private-key",
+        str(certificate[1]),
+    ]
 
     def is_up() -> bool:
         try:
@@ -73,21 +83,33 @@ def over_tls(
         except httpx.TransportError:
             return False
 
-    with Child("production", [sys.executable, "-m", "app", *argv], environment=settings, log=tmp_path / "log", is_ready=is_up) as child:
+    with Child(
+        "production", [sys.executable, "-m", "app", *argv], environment=settings, log=tmp_path / "log", is_ready=is_up
+    ) as child:
         own_broker.return_to(f"{url}/sso/callback")
         yield Production(url, child, trusted)
 
 
 @pytest.fixture(scope="module")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedBroker]:
-    with simulated_broker(tmp_path_factory.mktemp("own"), SIMULATOR_APP_CODE=APP_CODE, SIMULATOR_API_SECRET=API_SECRET) as broker:
+    with simulated_broker(
+        tmp_path_factory.mktemp("own"), SIMULATOR_APP_CODE=APP_CODE, SIMULATOR_API_SECRET=API_SECRET
+    ) as broker:
         yield broker
 
 
-async def test_the_whole_journey_over_tls_with_production_cookies(over_tls: Production, own_broker: SimulatedBroker) -> None:
+def test_the_whole_journey_over_tls_with_production_cookies(over_tls: Production, own_broker: SimulatedBroker) -> None:
     steps: list[str] = []
     walk(over_tls.url, steps.append, trusted=over_tls.trusted)
-    assert [step.split("  ")[0].strip() for step in steps] == ["sign in", "profile", "funds", "holdings", "positions", "orders", "log out"]
+    assert [step.split("  ")[0].strip() for step in steps] == [
+        "sign in",
+        "profile",
+        "funds",
+        "holdings",
+        "positions",
+        "orders",
+        "log out",
+    ]
     with httpx.Client(base_url=over_tls.url, verify=over_tls.trusted) as browser:
         begun = browser.get("/sso/login")
         back = browser.get("/sso/callback", params=own_broker.code_for("AB1234"))
@@ -102,7 +124,7 @@ async def test_the_whole_journey_over_tls_with_production_cookies(over_tls: Prod
             assert browser.get(path).status_code == 404
 
 
-async def test_nothing_that_was_written_at_debug_holds_a_secret(over_tls: Production, own_broker: SimulatedBroker) -> None:
+def test_nothing_that_was_written_at_debug_holds_a_secret(over_tls: Production, own_broker: SimulatedBroker) -> None:
     with httpx.Client(base_url=over_tls.url, verify=over_tls.trusted) as browser:
         browser.get("/sso/login")
         attempt = browser.cookies["__Host-login"]
@@ -118,7 +140,9 @@ async def test_nothing_that_was_written_at_debug_holds_a_secret(over_tls: Produc
         failed = own_broker.code_for("AB1234")
         browser.get("/sso/callback", params=failed)
     sent = [each for each in own_broker.received() if each["call"] in {"exchange", "funds"}]
-    token = next(each["headers"]["authorization"] for each in sent if "authorization" in each["headers"]).removeprefix("Bearer ")
+    token = next(each["headers"]["authorization"] for each in sent if "authorization" in each["headers"]).removeprefix(
+        "Bearer "
+    )
     written = over_tls.child.output()
     assert '"route": "/sso/callback"' in written
     assert '"level": "debug"' in written
@@ -128,4 +152,3 @@ async def test_nothing_that_was_written_at_debug_holds_a_secret(over_tls: Produc
         *(each["body"]["checkSum"] for each in sent if each["call"] == "exchange"),
     ]  # fmt: skip
     assert [secret for secret in secrets if secret in written] == []
-

@@ -53,7 +53,12 @@ async def test_a_profile_is_masked(service: Service, broker: SimulatedBroker) ->
 
 async def test_lists_say_when_the_broker_was_asked(service: Service, broker: SimulatedBroker) -> None:
     async with signed_in(service, broker) as browser:
-        for call, name in (("holdings", "holdings"), ("positions", "positions"), ("orders", "orders"), ("trades", "trades")):
+        for call, name in (
+            ("holdings", "holdings"),
+            ("positions", "positions"),
+            ("orders", "orders"),
+            ("trades", "trades"),
+        ):
             answer = (await browser.get(f"/v1/{call}")).json()
             assert set(answer) == {name, "asOf"}
             assert answer["asOf"].endswith("Z")
@@ -158,7 +163,7 @@ async def test_a_newer_sign_in_repairs_a_read_that_was_under_way(service: Servic
     async with signed_in(service, broker) as phone, Browser(service) as desk:
         broker.break_call("funds", "slow", times=1, seconds=0.6)
         late = asyncio.create_task(phone.get("/v1/funds"))
-        while not broker.received("funds"):
+        while not broker.received("funds"):  # noqa: ASYNC110  # what we wait for happens in another process
             await asyncio.sleep(0.02)
         await desk.sign_in(broker)
         assert (await late).status_code == 200

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
 import pytest
+
 from app.safeguards.addresses import address_prefix, client_address
 from app.safeguards.cross_site import Provenance, is_cross_site
-
 from tests.support.investor import Browser, signed_in, slug
 from tests.support.service import Service
 from tests.support.simulated import SimulatedBroker
@@ -60,7 +60,9 @@ async def test_our_frontends_may_read_with_credentials_and_nobody_else(service: 
         assert "access-control-allow-origin" not in refused.headers
 
 
-@pytest.mark.parametrize("path", ["/v1/session", "/sso/login", "/nowhere", "/healthz", "/problems/not-found", "/portal/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/session", "/sso/login", "/nowhere", "/healthz", "/problems/not-found", "/portal/"]
+)
 async def test_every_answer_carries_the_security_headers(service: Service, path: str) -> None:
     async with Browser(service) as browser:
         headers = (await browser.get(path)).headers
@@ -108,7 +110,9 @@ async def test_a_small_body_reaches_its_route(service: Service) -> None:
     assert answer.headers["allow"] == "GET"
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/", "/v1/session/", "/v1//session", "/sso", "/../etc/passwd", "/%00"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/v1", "/v1/", "/v1/session/", "/v1//session", "/sso", "/../etc/passwd", "/%00"]
+)
 async def test_what_is_not_there_is_not_found_and_never_redirected(service: Service, path: str) -> None:
     async with Browser(service) as browser:
         answer = await browser.get(path, headers={"Accept": "text/html"})

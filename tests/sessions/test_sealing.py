@@ -5,14 +5,15 @@ import json
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretBytes, SecretStr
+
 from app.clock import IST, next_occurrence
 from app.sessions.lifetimes import broker_session_end
 from app.sessions.sealing import CannotOpen, KeyRing, Place, Sealed
 from app.settings_parsing import EncryptionKey
 from app.sso.attempts import begin_attempt, read_attempts
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import SecretBytes, SecretStr
 
 ONE = EncryptionKey("k1", SecretBytes(bytes(range(32))))
 TWO = EncryptionKey("k2", SecretBytes(bytes(range(32, 64))))
@@ -32,7 +33,12 @@ def test_two_seals_of_one_secret_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [Place("users", "token_sealed", "row-1"), Place("broker_sessions", "name", "row-1"), Place("broker_sessions", "token_sealed", "row-2")]
+    "place",
+    [
+        Place("users", "token_sealed", "row-1"),
+        Place("broker_sessions", "name", "row-1"),
+        Place("broker_sessions", "token_sealed", "row-2"),
+    ],
 )
 def test_a_seal_opens_nowhere_else(place: Place) -> None:
     ring = KeyRing((ONE,))
@@ -43,7 +49,11 @@ def test_a_seal_opens_nowhere_else(place: Place) -> None:
 def test_a_changed_seal_a_changed_key_id_and_a_missing_key_do_not_open() -> None:
     ring = KeyRing((ONE, TWO))
     sealed = ring.seal(SecretStr("x"), HERE)
-    for broken in (Sealed("k1", sealed.content[:-1] + bytes([sealed.content[-1] ^ 1])), Sealed("k2", sealed.content), Sealed("k9", sealed.content)):
+    for broken in (
+        Sealed("k1", sealed.content[:-1] + bytes([sealed.content[-1] ^ 1])),
+        Sealed("k2", sealed.content),
+        Sealed("k9", sealed.content),
+    ):
         with pytest.raises(CannotOpen):
             ring.open(broken, HERE)
     assert "x" not in repr(sealed)
@@ -70,7 +80,9 @@ def test_a_cookie_of_attempts_never_outgrows_a_browser() -> None:
     for tab in range(5):
         cookie = begin_attempt(ring, cookie, f"https://app/{tab}" + "x" * 1900, NOON + timedelta(seconds=tab))
         assert len(cookie) <= 3800
-    assert read_attempts(ring, cookie, NOON + timedelta(seconds=9)).newest_first[0].return_to.startswith("https://app/4")
+    assert (
+        read_attempts(ring, cookie, NOON + timedelta(seconds=9)).newest_first[0].return_to.startswith("https://app/4")
+    )
 
 
 @given(st.text(max_size=60))
@@ -101,9 +113,15 @@ def test_without_cut_offs_it_ends_after_a_day() -> None:
     assert broker_session_end(NOON, SecretStr("opaque"), ()) == NOON + timedelta(hours=24)
 
 
-@given(st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 1, 1)), st.lists(st.times(), min_size=1, max_size=4))  # noqa: DTZ001  # hypothesis wants them naive
-def test_the_next_occurrence_is_later_and_within_a_day(moment: datetime, times: list[time]) -> None:
-    after = moment.replace(tzinfo=UTC)
+def _naive(year: int) -> datetime:
+    return datetime(year, 1, 1)  # noqa: DTZ001  # hypothesis wants its bounds so
+
+
+@given(
+    st.datetimes(_naive(2020), _naive(2040), timezones=st.just(UTC)),
+    st.lists(st.times(), min_size=1, max_size=4),
+)
+def test_the_next_occurrence_is_later_and_within_a_day(after: datetime, times: list[time]) -> None:
     found = next_occurrence(after, tuple(times))
     assert found is not None
     assert timedelta(0) < found - after <= timedelta(days=1)

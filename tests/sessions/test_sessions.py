@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-from app.clock import IST
 
+from app.clock import IST
 from tests.support.clock import SettableClock
 from tests.support.investor import Browser, signed_in, slug
 from tests.support.service import Service, serving
@@ -107,7 +107,7 @@ async def test_two_devices_share_one_broker_session_and_end_apart(service: Servi
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 43, "a" * 5000, "é" * 43])
 async def test_a_cookie_that_is_none_of_ours_signs_nobody_in(service: Service, cookie: str) -> None:
     async with Browser(service) as browser:
-        answer = await browser.get("/v1/session", headers={"Cookie": b"session=" + cookie.encode("utf-8")})
+        answer = await browser.get("/v1/session", headers={b"Cookie": b"session=" + cookie.encode("utf-8")})
     assert slug(answer) == "not-signed-in"
 
 
@@ -123,7 +123,14 @@ async def test_the_database_holds_no_usable_secret(
         for table in ("users", "sessions", "broker_sessions", "spent_auth_codes"):
             dump += "".join(str(dict(row)) for row in await rows.fetch(f"SELECT * FROM {table}"))
         token = broker.received("funds")[0]["headers"]["authorization"].removeprefix("Bearer ")
-        for secret in (browser.cookies["session"], parameters["authCode"], token, token[:40], "9876543210", "ABCPM1234K"):
+        for secret in (
+            browser.cookies["session"],
+            parameters["authCode"],
+            token,
+            token[:40],
+            "9876543210",
+            "ABCPM1234K",
+        ):
             assert secret not in dump
     assert "Asha Menon" in dump
     assert "127.0.0.0/24" in dump
@@ -146,8 +153,8 @@ async def test_a_token_moved_to_another_row_does_not_open(
     async with signed_in(service, broker) as victim, signed_in(service, broker, "FO5678") as thief:
         assert (await victim.get("/v1/funds")).status_code == 200
         await rows.execute(
-            "UPDATE broker_sessions SET token_sealed = (SELECT token_sealed FROM broker_sessions WHERE user_id = 'AB1234')"
-            " WHERE user_id = 'FO5678'"
+            "UPDATE broker_sessions SET token_sealed = victim.token_sealed FROM broker_sessions AS victim"
+            " WHERE victim.user_id = 'AB1234' AND broker_sessions.user_id = 'FO5678'"
         )
         asked = len(broker.received())
         answer = await thief.get("/v1/funds")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app.broker.paths import Call, Paths
-from app.settings import Settings
 from pydantic import ValidationError
 
+from app.broker.paths import Call, Paths
+from app.settings import Settings
 from tests.support.configured import KEY, configured
 
 RANDOM_KEY = base64.b64encode(bytes(range(100, 132))).decode()
@@ -43,7 +43,8 @@ def test_production_settings_are_accepted() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"broker_api_secret": "change-me"}, {"broker_api_secret": "simulator-api-secret"}, {"broker_app_code": "DEMOAPP"},
+        {"broker_api_secret": "change-me"}, {"broker_api_secret": "simulator-api-secret"},
+        {"broker_app_code": "DEMOAPP"},
         {"broker_api_secret": "<your secret>"}, {"encryption_keys": f"k1:{base64.b64encode(bytes(32)).decode()}"},
         {"database_url": "postgresql://partner:change-me@db/partner"}, {"public_base_url": "http://api.partner.co.in"},
         {"frontend_origins": "http://app.partner.co.in"}, {"broker_base_url": "http://web.gopocket.in/"},
@@ -67,7 +68,7 @@ def test_production_takes_http_to_a_loopback_broker_only_by_name() -> None:
      ("https://co.in", False), ("https://app.partner.co.in,https://evil.example", False)],
 )  # fmt: skip
 def test_frontends_are_of_one_site_with_us(origins: str, is_one_site: bool) -> None:
-    given = PRODUCTION | {"frontend_origins": origins, "default_return_url": origins.split(",")[0] + "/"}
+    given = PRODUCTION | {"frontend_origins": origins, "default_return_url": origins.split(",", maxsplit=1)[0] + "/"}
     if is_one_site:
         Settings(**given)
     else:
@@ -126,7 +127,9 @@ def test_nonsense_is_refused(changed: dict[str, str]) -> None:
     refused(**changed)
 
 
-def test_settings_come_from_the_environment_and_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_come_from_the_environment_and_secrets_from_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     secret = tmp_path / "api-secret"
     secret.write_text("from-a-file-7Hq\n")
     for name, value in PRODUCTION.items():

@@ -58,7 +58,7 @@ async def test_an_attempt_of_another_browser_is_no_attempt(service: Service, bro
 @pytest.mark.parametrize("forged", ["", "x", "k1.W10.AAAA", "k9.W10.AAAA", "..", "k1.\u00e9.x", "a" * 4000])
 async def test_a_forged_attempt_is_no_attempt(service: Service, broker: SimulatedBroker, forged: str) -> None:
     async with Browser(service) as browser:
-        headers = {"Cookie": f"login={forged}".encode("latin-1")}
+        headers = {b"Cookie": f"login={forged}".encode("latin-1")}
         answer = await browser.get("/sso/callback", params=broker.code_for("AB1234"), headers=headers)
     assert slug(answer) == "login-attempt-missing"
     assert broker.received() == []

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.clock import Clock
 from typing_extensions import override
+
+from app.clock import Clock
 
 
 class SettableClock(Clock):

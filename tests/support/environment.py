@@ -10,7 +10,9 @@ from tests.support.configured import API_SECRET, KEY
 ROOT = Path(__file__).parents[2]
 
 
-def environment(database_url: str, broker_url: str, public_url: str = "http://127.0.0.1:1", **more: str) -> dict[str, str]:
+def environment(
+    database_url: str, broker_url: str, public_url: str = "http://127.0.0.1:1", **more: str
+) -> dict[str, str]:
     """Return development settings as a shell would give them; `more` names further variables."""
     return {
         "PATH": os.environ["PATH"],  # noqa: TID251  # a child needs it

@@ -41,4 +41,4 @@ def slug(answer: httpx.Response) -> str:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     content: dict[str, Any] = answer.json()
     assert content["status"] == answer.status_code
-    return urlsplit(content["type"]).path.removeprefix("/problems/")
+    return urlsplit(str(content["type"])).path.removeprefix("/problems/")

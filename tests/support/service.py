@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from typing_extensions import override
+
 from app.clock import Clock
 from app.main import create_app
 from app.settings import Settings
-from typing_extensions import override
 
 
 @dataclass(frozen=True)

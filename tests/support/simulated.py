@@ -53,7 +53,9 @@ class SimulatedBroker:
     def received(self, call: str | None = None) -> list[dict[str, Any]]:
         """Return the requests that reached the broker, in order."""
         params = {"call": call} if call else {}
-        found: list[dict[str, Any]] = self._control.get("/requests", params=params).raise_for_status().json()["requests"]
+        found: list[dict[str, Any]] = (
+            self._control.get("/requests", params=params).raise_for_status().json()["requests"]
+        )
         return found
 
 
