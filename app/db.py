@@ -6,10 +6,11 @@ from typing import Self
 
 import asyncpg
 from pydantic import SecretStr
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from app.observability import logger
 from app.problems import TemporarilyUnavailable
@@ -32,7 +33,7 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
             url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=_STATEMENT_TIMEOUT
         )
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=pool_size,
@@ -41,6 +42,8 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
         pool_recycle=1800,
         hide_parameters=True,  # an error's text would carry them into the log
     )
+    event.listen(engine.sync_engine, "checkout", _pass_over_the_closed)
+    return engine
 
 
 class Database:
@@ -77,6 +80,13 @@ class Database:
                 return None
             revision: str | None = await tx.scalar(text("SELECT max(version_num) FROM alembic_version"))
             return revision
+
+
+def _pass_over_the_closed(_connection: object, _record: object, proxy: PoolProxiedConnection) -> None:
+    """Take another connection for one that the server has closed meanwhile; asyncpg knows without asking it."""
+    driver = proxy.driver_connection
+    if driver is not None and driver.is_closed():
+        raise DisconnectionError
 
 
 @asynccontextmanager

@@ -254,3 +254,26 @@ def _read_into(answers: list[httpx.Response]) -> Any:
         answers.append(answer)
 
     return read
+
+
+async def test_a_second_refusal_after_a_newer_sign_in_ends_that_one_too(
+    service: Service, broker: SimulatedBroker
+) -> None:
+    async with signed_in(service, broker) as phone, Browser(service) as desk:
+        broker.break_call("funds", "slow", times=1, seconds=0.6)
+        late = asyncio.create_task(phone.get("/v1/funds"))
+        while not broker.received("funds"):  # noqa: ASYNC110  # what we wait for happens in another process
+            await asyncio.sleep(0.02)
+        await desk.sign_in(broker)
+        broker.break_call("funds", "dead401Text")
+        assert slug(await late) == "broker-session-expired"
+        assert len(broker.received("funds")) == 2
+        assert (await phone.get("/v1/session")).json()["broker"]["connected"] is False
+
+
+async def test_a_broker_without_any_path_of_a_call_is_at_fault(service: Service, broker: SimulatedBroker) -> None:
+    async with signed_in(service, broker) as browser:
+        broker.break_call("funds", "http404")
+        answer = await browser.get("/v1/funds")
+    assert (answer.status_code, slug(answer)) == (502, "broker-fault")
+    assert "none of the paths" in answer.json()["detail"]

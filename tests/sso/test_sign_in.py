@@ -333,3 +333,33 @@ async def test_head_spends_nothing(service: Service, broker: SimulatedBroker) ->
         answer = await browser.head("/sso/callback", params=broker.code_for("AB1234"))
     assert answer.status_code == 405
     assert broker.received() == []
+
+
+async def test_a_broker_without_any_exchange_url_is_at_fault(service: Service, broker: SimulatedBroker) -> None:
+    broker.break_call("exchange", "invalidParameter")
+    async with Browser(service) as browser:
+        answer = await browser.sign_in(broker)
+    assert (answer.status_code, slug(answer)) == (502, "broker-fault")
+    assert len(broker.received("exchange")) == 3
+
+
+async def test_two_return_urls_are_refused(service: Service) -> None:
+    async with Browser(service) as browser:
+        target = f"{service.url}/portal/"
+        answer = await browser.get("/sso/login", params=[("return_to", target), ("return_to", f"{target}x")])
+    assert (answer.status_code, slug(answer)) == (422, "invalid-request")
+    assert answer.json()["errors"][0]["pointer"] == "/query/return_to"
+
+
+async def test_who_waits_for_a_replica_that_died_in_the_middle_is_told_to_begin_again(
+    service: Service, broker: SimulatedBroker, rows: asyncpg.Connection
+) -> None:
+    impatient = service.settings.model_copy(update={"broker_read_deadline": timedelta(milliseconds=1)})
+    async with serving(impatient) as replica, Browser(service) as browser:
+        await browser.begin_login()
+        parameters = broker.code_for("AB1234")
+        assert (await browser.come_back(parameters)).status_code == 303
+        await rows.execute("UPDATE spent_auth_codes SET outcome = NULL, finished_at = NULL")
+        answer = await browser.get(f"{replica.url}/sso/callback", params=parameters)
+    assert (answer.status_code, slug(answer)) == (409, "auth-code-used")
+    assert len(broker.received("exchange")) == 1

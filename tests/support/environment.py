@@ -20,17 +20,21 @@ def environment(
     database_url: str, broker_url: str, public_url: str = "http://127.0.0.1:1", **more: str
 ) -> dict[str, str]:
     """Return development settings as a shell would give them; `more` names further variables."""
-    return inherited() | {
-        "APP_ENV": "development",
-        "DATABASE_URL": database_url,
-        "PUBLIC_BASE_URL": public_url,
-        "FRONTEND_ORIGINS": public_url,
-        "DEFAULT_RETURN_URL": f"{public_url}/portal/",
-        "BROKER_BASE_URL": broker_url,
-        "BROKER_APP_CODE": "DEMOAPP",
-        "BROKER_API_SECRET": API_SECRET,
-        "ENCRYPTION_KEYS": KEY,
-    } | more
+    return (
+        inherited()
+        | {
+            "APP_ENV": "development",
+            "DATABASE_URL": database_url,
+            "PUBLIC_BASE_URL": public_url,
+            "FRONTEND_ORIGINS": public_url,
+            "DEFAULT_RETURN_URL": f"{public_url}/portal/",
+            "BROKER_BASE_URL": broker_url,
+            "BROKER_APP_CODE": "DEMOAPP",
+            "BROKER_API_SECRET": API_SECRET,
+            "ENCRYPTION_KEYS": KEY,
+        }
+        | more
+    )
 
 
 def partner(*arguments: str, environment: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,112 @@
+"""The wire itself: what arrives late, broken or not at all is told apart, and nothing is sent a second time."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from app.broker.transport import Transport
+from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, Problem
+
+SECOND = timedelta(seconds=1)
+Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def peer(conversation: Conversation) -> AsyncIterator[Transport]:
+    """Give a transport to a server that speaks as `conversation` does, and then closes."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            await conversation(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = Transport.open(f"http://127.0.0.1:{port}/", SECOND)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", BrokerFault),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", BrokerFault),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", BrokerFault),
+        (b"", BrokerUnavailable),
+    ],
+)
+async def test_what_is_no_whole_answer_is_a_problem(said: bytes, expected: type[Problem]) -> None:
+    async def conversation(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+
+    async with peer(conversation) as transport:
+        with pytest.raises(expected):
+            await transport.send("POST", "x", deadline=SECOND, body={})
+
+
+async def test_a_deadline_covers_the_last_byte_too() -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with peer(drip) as transport:
+        began_at = asyncio.get_running_loop().time()
+        with pytest.raises(BrokerTimeout):
+            await transport.send("GET", "x", deadline=timedelta(seconds=0.3))
+        assert asyncio.get_running_loop().time() - began_at < 2
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        transport = Transport.open(f"http://127.0.0.1:{taken.getsockname()[1]}/", SECOND)
+        with pytest.raises(BrokerUnavailable):
+            await transport.send("GET", "x", deadline=SECOND)
+        await transport.aclose()
+
+
+async def test_a_connection_that_is_never_accepted_is_unavailable_and_not_a_time_out() -> None:
+    """Nothing was sent, which is worth knowing apart from an answer that did not come."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        transport = Transport.open(f"http://127.0.0.1:{full.getsockname()[1]}/", timedelta(seconds=0.3))
+        with pytest.raises(BrokerUnavailable):
+            await transport.send("GET", "x", deadline=timedelta(seconds=5))
+        await transport.aclose()
+
+
+async def test_a_post_is_never_sent_again_over_a_kept_connection_that_died() -> None:
+    heard: list[bytes] = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"{}"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        heard.append(await reader.readuntil(b"{}"))
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    assert (await transport.send("POST", "x", deadline=SECOND, body={})).status == 200
+    with pytest.raises(BrokerUnavailable):
+        await transport.send("POST", "x", deadline=SECOND, body={})
+    assert len(heard) == 2
+    await transport.aclose()
+    server.close()

@@ -1,0 +1,85 @@
+"""Alive and able: what a load balancer is told, and what a caller is told while the database is away."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import asyncpg
+from pydantic import SecretStr
+
+from app.schema import migrate_schema
+from tests.conftest import create_clone
+from tests.support.configured import configured
+from tests.support.investor import Browser, signed_in, slug
+from tests.support.service import Service, serving
+from tests.support.simulated import SimulatedBroker
+from workbench.servers import Postgres
+
+
+async def test_a_sound_service_is_alive_and_able(service: Service) -> None:
+    async with Browser(service) as browser:
+        for path in ("/healthz", "/readyz"):
+            answer = await browser.get(path)
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_a_schema_behind_the_release_is_not_able_and_one_ahead_is(worker: str, broker: SimulatedBroker) -> None:
+    url = await create_clone(f"revisions_{worker}")
+    rows = await asyncpg.connect(url)
+    try:
+        async with serving(configured(url, broker.url)) as service, Browser(service) as browser:
+            await rows.execute("UPDATE alembic_version SET version_num = '0000'")
+            behind = await browser.get("/readyz")
+            assert (behind.status_code, slug(behind)) == (503, "temporarily-unavailable")
+            assert "partner migrate" in behind.json()["detail"]
+            assert (await browser.get("/healthz")).status_code == 200
+            await rows.execute("UPDATE alembic_version SET version_num = '9999'")
+            assert (await browser.get("/readyz")).status_code == 200
+    finally:
+        await rows.close()
+
+
+async def test_connections_that_the_database_has_closed_are_replaced_unnoticed(
+    service: Service, broker: SimulatedBroker, rows: asyncpg.Connection
+) -> None:
+    async with signed_in(service, broker) as browser:
+        await asyncio.gather(*(browser.get("/v1/session") for _ in range(8)))
+        ended = await rows.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert ended
+        assert [(await browser.get("/v1/session")).status_code for _ in range(8)] == [200] * 8
+
+
+async def test_while_the_database_is_away_callers_are_told_so_and_afterwards_all_is_well(
+    broker: SimulatedBroker,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="pg-away-") as folder:
+        Path(folder).chmod(0o711)
+        cluster = Postgres(Path(folder) / "pg", durable=False)
+        await asyncio.to_thread(cluster.__enter__)
+        try:
+            url = await asyncio.to_thread(cluster.create_database, "partner")
+            await asyncio.to_thread(migrate_schema, SecretStr(url))
+            async with serving(configured(url, broker.url)) as service:
+                broker.return_to(f"{service.url}/sso/callback")
+                async with signed_in(service, broker) as browser:
+                    await asyncio.to_thread(cluster.__exit__, None, None, None)
+                    await _is_told_as_unavailable(browser, broker)
+                    await asyncio.to_thread(cluster.__enter__)
+                    assert (await browser.get("/readyz")).status_code == 200
+                    assert (await browser.get("/v1/funds")).status_code == 200
+        finally:
+            await asyncio.to_thread(cluster.__exit__, None, None, None)
+
+
+async def _is_told_as_unavailable(browser: Browser, broker: SimulatedBroker) -> None:
+    asked = len(broker.received())
+    assert (await browser.get("/healthz")).status_code == 200
+    await browser.begin_login()
+    callback = browser.come_back(broker.code_for("AB1234"))
+    for answer in (await browser.get("/readyz"), await browser.get("/v1/funds"), await callback):
+        assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert len(broker.received()) == asked
