@@ -1,9 +1,11 @@
 """The simulated broker, put together; nothing opens or reads before it is called."""
 
+from json import JSONDecodeError
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from simulator import broker_api, control, login
 from simulator.state import Broker, Config
@@ -16,11 +18,15 @@ def create_app(config: Config) -> Starlette:
     app = Starlette(
         routes=[*login.routes(), *control.routes(), *broker_api.routes()],
         middleware=[Middleware(Wire, broker=broker)],
-        exception_handlers={404: _not_there, 405: _not_there},
+        exception_handlers={404: _not_there, 405: _not_there, JSONDecodeError: _not_json},
     )
     app.router.redirect_slashes = False
     app.state.broker = broker
     return app
+
+
+async def _not_json(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"status": "Not ok", "message": "Invalid request", "result": []}, status_code=400)
 
 
 async def _not_there(request: Request, error: Exception) -> Response:

@@ -12,6 +12,8 @@ from simulator.pages import switches_page
 from simulator.shapes import shape_names
 from simulator.state import Broker, Fault
 
+_SHAPE_SWITCHES = frozenset(f"{call}={shape}" for call in CALLS for shape in shape_names(call))
+
 
 def routes() -> list[Route]:
     """Return everything that docs/simulator.md lists."""
@@ -143,7 +145,7 @@ async def _switch(request: Request) -> Response:
             _clear(broker, user)
         case "set" if kind in FAULTS:
             broker.faults[user, call] = Fault(kind)
-        case "set" if "=" in kind:
+        case "set" if kind in _SHAPE_SWITCHES:
             shaped, _, shape = kind.partition("=")
             broker.shapes[user, shaped] = shape
         case _:

@@ -75,12 +75,14 @@ def order_book_of_2023(investor: Investor) -> Fields:
 
 
 def order_book_row_without_number(investor: Investor) -> Fields:
+    if not investor.orders:
+        return order_book(investor)
     last = {name: value for name, value in investor.orders[-1].items() if name != "orderNo"}
     return ok([*investor.orders[:-1], last])
 
 
 def order_book_as_object(investor: Investor) -> Fields:
-    return ok(investor.orders[0])
+    return ok(investor.orders[0]) if investor.orders else order_book(investor)
 
 
 def order_book_in_capitals(investor: Investor) -> Fields:

@@ -24,6 +24,8 @@ _URL = "TEST_POSTGRES_URL"  # from the controller to its workers
 _TEMPLATE = "migrated"
 _TABLES = "spent_auth_codes, sessions, broker_sessions, users"
 
+_PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+
 _servers = ExitStack()
 
 hypothesis_settings.register_profile("here", deadline=None)  # two busy cores: time says nothing about an example
@@ -32,6 +34,8 @@ hypothesis_settings.load_profile("here")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the one PostgreSQL before any worker begins, with a migrated template to clone."""
+    for name in _PROXIES:
+        os.environ.pop(name, None)  # noqa: TID251  # every server of the tests is on this machine
     if hasattr(config, "workerinput"):
         return
     shared_memory = Path("/dev/shm")  # noqa: S108  # nothing is kept there

@@ -20,6 +20,8 @@ _GRACE = 20.0  # seconds in which it may end by itself
 
 ROOT = Path(__file__).parents[1]
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own ports are behind nobody's proxy
+
 
 class ChildProblem(Exception):  # what a person is told
     """A process did not come up, or ended when nobody had asked it to."""
@@ -104,7 +106,7 @@ def answers(port: int, path: str) -> Callable[[], bool]:
 
     def is_answered() -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            with _DIRECT.open(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
                 return bool(response.status == 200)  # noqa: PLR2004  # OK
         except (urllib.error.URLError, OSError):
             return False

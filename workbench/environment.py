@@ -98,8 +98,8 @@ def _reason(output: str) -> str:
     """Return the line of an installer's output that a person needs."""
     if "No space left" in output:
         return "the disk is full."
-    if any(sign in output for sign in ("Connection", "Temporary failure in name resolution", "NewConnectionError")):
-        return "the package index can't be reached; check the network or pip's settings."
+    if any(sign in output for sign in ("Connection", "Temporary failure in name resolution", "from versions: none")):
+        return "the package index can't be reached or lacks a package; check the network or pip's settings."
     if "ensurepip" in output:
         return "Python's ensurepip does not work; install python3-venv."
     lines = [line.strip() for line in output.splitlines() if line.strip()]

@@ -22,7 +22,7 @@ class StepFailed(Exception):  # told to a person
 
 def walk(base_url: str, tell: Callable[[str], None], *, trusted: ssl.SSLContext | bool = True) -> None:
     """Take every step against a running backend and its simulator; raises `StepFailed` at the first that fails."""
-    with httpx.Client(timeout=20, follow_redirects=False, verify=trusted) as browser:
+    with httpx.Client(timeout=20, follow_redirects=False, verify=trusted, trust_env=False) as browser:
         _step("sign in", lambda: _sign_in(browser, base_url), tell)
         for step, path, told in (
             ("profile", "/v1/profile", _told_profile),

@@ -21,6 +21,7 @@ from typing import Self
 from workbench.guard import GUARD_SOURCE
 
 _LONGEST_SOCKET_FOLDER = 85  # bytes; a socket's path ends at 107 on Linux and 103 on macOS, and Postgres adds its name
+_LOCK_PATIENCE = 10.0  # seconds; a killed run's server takes a moment to end
 _PATIENCE = 60  # seconds until a server must have answered
 _FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
@@ -192,7 +193,7 @@ def _account() -> tuple[int, int]:
 def _locked(folder: Path) -> int:
     """Take the folder for us, our guard and our server; free means that no process of it is left, however it died."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -52,12 +52,16 @@ async def test_connections_that_the_database_has_closed_are_replaced_unnoticed(
         assert [(await browser.get("/v1/session")).status_code for _ in range(8)] == [200] * 8
 
 
+def a_cluster(folder: Path) -> Postgres:
+    folder.chmod(0o711)  # its server may run as somebody else
+    return Postgres(folder / "pg", durable=False)
+
+
 async def test_while_the_database_is_away_callers_are_told_so_and_afterwards_all_is_well(
     broker: SimulatedBroker,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="pg-away-") as folder:
-        Path(folder).chmod(0o711)
-        cluster = Postgres(Path(folder) / "pg", durable=False)
+        cluster = a_cluster(Path(folder))
         await asyncio.to_thread(cluster.__enter__)
         try:
             url = await asyncio.to_thread(cluster.create_database, "partner")

@@ -45,8 +45,8 @@ def test_a_secret_is_blotted_out_wherever_it_stands_in_an_event(capsys: pytest.C
         fine="x",
     )
     try:
-        raise RuntimeError(f"authCode=s3cret refused with {JWT}")
-    except RuntimeError:
+        int(f"authCode=s3cret refused with {JWT}")
+    except ValueError:
         logger("test").exception("failed")
     lines = capsys.readouterr().out.splitlines()
     assert "s3cret" not in "".join(lines)

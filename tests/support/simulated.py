@@ -1,6 +1,5 @@
 """The simulated broker as its own process, and its switches."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.environment import inherited
 from workbench.children import free_port, simulator
 
 
@@ -63,7 +63,7 @@ class SimulatedBroker:
 def simulated_broker(folder: Path, **settings: str) -> Iterator[SimulatedBroker]:
     """Run a simulator on a free port; `settings` are SIMULATOR_… variables."""
     port = free_port()
-    environment = settings | {"PATH": os.environ["PATH"]}  # noqa: TID251  # a child needs it
+    environment = inherited() | settings
     with simulator(port, environment=environment, log=folder / "simulator.log"):
         broker = SimulatedBroker(f"http://127.0.0.1:{port}")
         try:
