@@ -186,6 +186,11 @@ _DISTINCT_BYTES = 8  # 32 random bytes practically never have fewer than 20 diff
 _DEMO_APP_CODES = {"DEMOAPP", "APPCODE", "CHANGEME", "CHANGE-ME"}
 
 
+def _is_no_random_key(secret: bytes) -> bool:
+    """Say whether somebody has typed a key: one that can be read, or says the same again and again."""
+    return len(set(secret)) < _DISTINCT_BYTES or (secret.isascii() and secret.decode().isprintable())
+
+
 def _refusals_in_production(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each thing that may be lived with on a laptop but not where real money is."""
     if _PLACEHOLDER.search(settings.broker_api_secret.get_secret_value()):
@@ -195,7 +200,7 @@ def _refusals_in_production(settings: Settings) -> Iterator[str]:
     if re.search(r":(change|replace).?me@", settings.database_url.get_secret_value(), re.IGNORECASE):
         yield "DATABASE_URL has a placeholder for a password"
     for key in settings.encryption_keys:
-        if len(set(key.secret.get_secret_value())) < _DISTINCT_BYTES:
+        if _is_no_random_key(key.secret.get_secret_value()):
             yield f"ENCRYPTION_KEYS: key {key.id} is not random"
     ours = [settings.public_base_url, settings.default_return_url, *settings.frontend_origins]
     yield from (f"{url} must be https" for url in dict.fromkeys(ours) if not url.startswith("https://"))

@@ -46,6 +46,7 @@ def test_production_settings_are_accepted() -> None:
         {"broker_api_secret": "change-me"}, {"broker_api_secret": "simulator-api-secret"},
         {"broker_app_code": "DEMOAPP"},
         {"broker_api_secret": "<your secret>"}, {"encryption_keys": f"k1:{base64.b64encode(bytes(32)).decode()}"},
+        {"encryption_keys": f"k1:{base64.b64encode(b'only-for-the-demo-on-one-laptop.').decode()}"},
         {"database_url": "postgresql://partner:change-me@db/partner"}, {"public_base_url": "http://api.partner.co.in"},
         {"frontend_origins": "http://app.partner.co.in"}, {"broker_base_url": "http://web.gopocket.in/"},
         {"broker_base_url": "http://127.0.0.1:9000/"}, {"broker_login_url": "http://web.gopocket.in/?appcode={app_code}"},

@@ -1,0 +1,130 @@
+"""The ordinary way beside ./run, as far as it can be held without a container engine."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import Settings
+from tests.support.configured import KEY
+from tests.support.environment import environment
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+
+
+def assignments(path: str) -> dict[str, str]:
+    """Read an env file as docker compose does."""
+    lines = (ROOT / path).read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
+
+
+def instructions(name: str) -> list[str]:
+    return re.findall(rf"^{name} (.*)$", DOCKERFILE, re.MULTILINE)
+
+
+def test_whatever_is_copied_is_there_and_not_ignored() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
+    copied = {name for line in instructions("COPY") if "--from" not in line for name in line.split()[:-1]}
+    assert copied == let_in
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_the_image_installs_by_the_lock_and_runs_as_nobody() -> None:
+    installs = [line for line in instructions("RUN") if " install " in line]
+    assert "--require-hashes" in installs[0]
+    assert "-r requirements.lock" in installs[0]
+    assert "--no-deps" in installs[1]
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert re.search(r"^USER 10001:10001$", last_stage, re.MULTILINE)
+    assert "COPY --from=build" in last_stage
+    assert "HEALTHCHECK" in last_stage
+
+
+def test_compose_has_database_migration_backend_and_simulator_in_order() -> None:
+    services = COMPOSE["services"]
+    assert set(services) == {"database", "migrate", "backend", "simulator"}
+    assert services["backend"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert services["migrate"]["depends_on"]["database"]["condition"] == "service_healthy"
+    for name in ("backend", "simulator"):
+        assert [port.split(":")[0] for port in services[name]["ports"]] == ["127.0.0.1"]
+
+
+def test_the_demo_of_compose_has_settings_that_start() -> None:
+    given = assignments("deploy/demo.env")
+    settings = _settings({name.lower(): text for name, text in given.items()})
+    assert settings.login_url == "http://localhost:9000/?appcode=DEMOAPP"
+    assert settings.broker_base_url == "http://simulator:9000/"
+    assert given["SIMULATOR_REDIRECT_URL"] == f"{settings.public_base_url}/sso/callback"
+    password = COMPOSE["services"]["database"]["environment"]["POSTGRES_PASSWORD"]
+    assert password == "${POSTGRES_PASSWORD:-partner}"
+    assert settings.database_url.get_secret_value() == "postgresql://partner:partner@database/partner"
+
+
+def test_the_demo_of_compose_is_refused_in_production() -> None:
+    given = {name.lower(): text for name, text in assignments("deploy/demo.env").items()}
+    with pytest.raises(ValueError, match="BROKER_API_SECRET is a placeholder") as refused:
+        _settings(given | {"app_env": "production"})
+    for part in ("BROKER_APP_CODE", "ENCRYPTION_KEYS", "must be https", "the broker is reached by https only"):
+        assert part in str(refused.value)
+
+
+def test_the_example_as_it_stands_is_refused_until_it_is_filled_in() -> None:
+    given = {name.lower(): text for name, text in assignments(".env.example").items() if text}
+    with pytest.raises(ValueError, match="encryption_keys"):
+        _settings(given)
+    with pytest.raises(ValueError, match="BROKER_API_SECRET is a placeholder") as refused:
+        _settings(given | {"encryption_keys": KEY})
+    assert "BROKER_APP_CODE is a placeholder" in str(refused.value)
+    assert "DATABASE_URL has a placeholder" in str(refused.value)
+
+
+def test_the_defaults_in_the_example_are_the_defaults() -> None:
+    shown = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
+    assert shown.pop("TRUSTED_PROXIES") == "10.0.0.0/8"  # an example; the default is none
+    assert shown.pop("BROKER_LOGIN_URL") == "https://web.gopocket.in/?appcode={app_code}"
+    needed = environment("postgresql:///x", "https://web.gopocket.in/")
+    required = {name.lower(): needed[name] for name in needed if name.lower() in Settings.model_fields}
+    del required["broker_base_url"]
+    assert _settings(required | _parsed(shown)) == _settings(required)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    return Settings(**given)
+
+
+def _parsed(shown: dict[str, str]) -> dict[str, Any]:
+    return {name.lower(): {} if name == "BROKER_PATHS" else text for name, text in shown.items()}
+
+
+@pytest.mark.drill
+def test_the_steps_of_the_image_install_and_start_here(tmp_path: Path) -> None:
+    """Carry out COPY and RUN of the first stage in a folder, and start the result as the second stage would."""
+    home, venv = tmp_path / "srv", tmp_path / "venv"
+    home.mkdir()
+    build = DOCKERFILE.partition("AS build\n")[2].partition("\nFROM ")[0]
+    for line in build.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "COPY":
+            *names, target = rest.split()
+            for name in names:
+                source, place = ROOT / name, home if target == "./" else home / target
+                if source.is_dir():
+                    shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(source, place)
+        elif word == "RUN":
+            here = rest.replace("/venv", str(venv)).replace("python -m", f"{sys.executable} -m", 1)
+            here = here if "compileall" not in rest else rest.replace("/venv", str(venv))
+            subprocess.run(["/bin/sh", "-ec", here], cwd=home, check=True, timeout=300)
+    given = {"PATH": f"{venv / 'bin'}:{os.defpath}"}
+    said = subprocess.run(["partner", "openapi"], cwd=home, env=given, check=True, capture_output=True, text=True)
+    assert '"/v1/funds"' in said.stdout
+    assert not (venv / "bin" / "pip").exists()
