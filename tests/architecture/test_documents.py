@@ -44,7 +44,7 @@ def test_the_openapi_document_is_the_one_that_is_served() -> None:
 
 
 def test_the_tree_in_the_architecture_page_is_the_tree_on_disk() -> None:
-    listed = set(re.findall(r"^ {4}(?: {2})?([a-z_]+)/", text_of("docs/architecture.md"), re.MULTILINE))
+    listed = set(re.findall(r"^(?:├── | {6})([a-z_]+)/", text_of("docs/architecture.md"), re.MULTILINE))
     packages = {path.parent.name for path in (ROOT / "app").rglob("__init__.py")}
     assert packages <= listed
     assert {"simulator", "workbench", "migrations", "docs", "tests", "examples"} <= listed
