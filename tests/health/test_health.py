@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
 from app.schema import migrate_schema
@@ -50,6 +51,47 @@ async def test_connections_that_the_database_has_closed_are_replaced_unnoticed(
         )
         assert ended
         assert [(await browser.get("/v1/session")).status_code for _ in range(8)] == [200] * 8
+
+
+async def test_a_statement_whose_connection_dies_is_told_as_unavailable(
+    service: Service, broker: SimulatedBroker, rows: asyncpg.Connection
+) -> None:
+    async with signed_in(service, broker) as browser:
+        async with rows.transaction():
+            await rows.execute("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(browser.get("/v1/session"))
+            ended: list[asyncpg.Record] = []
+            while not ended:
+                ended = await rows.fetch(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            answer = await waiting
+        assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
+        assert (await browser.get("/v1/session")).status_code == 200
+
+
+async def test_a_fault_of_ours_is_told_without_a_trace_and_logged_with_one(
+    worker: str, broker: SimulatedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = await create_clone(f"faults_{worker}")
+    rows = await asyncpg.connect(url)
+    try:
+        async with serving(configured(url, broker.url)) as service:
+            broker.return_to(f"{service.url}/sso/callback")
+            async with signed_in(service, broker) as browser:
+                await rows.execute("ALTER TABLE sessions RENAME TO gone")
+                answer = await browser.get("/v1/session", headers={"X-Request-ID": "find-me"})
+                page = await browser.get("/v1/session", headers={"Accept": "text/html"})
+    finally:
+        await rows.close()
+    assert (answer.status_code, slug(answer)) == (500, "internal-error")
+    assert set(answer.json()) == {"type", "title", "status"}
+    assert answer.headers["x-request-id"] == "find-me"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["content-type"] == "application/problem+json"
+    assert "internal_error" in caplog.text
+    assert "UndefinedTable" in caplog.text
 
 
 def a_cluster(folder: Path) -> Postgres:
