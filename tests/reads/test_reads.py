@@ -158,14 +158,20 @@ async def test_a_dead_session_is_told_once_and_then_the_broker_is_left_alone(
         assert (await browser.get(READS[call])).status_code == 200
 
 
+async def overtaken_read(phone: Browser, desk: Browser, broker: SimulatedBroker) -> asyncio.Task[httpx.Response]:
+    """Begin a slow read on one device, and sign in on another before the broker answers it."""
+    broker.break_call("funds", "slow", times=1, seconds=0.6)
+    late = asyncio.create_task(phone.get("/v1/funds"))
+    while not broker.received("funds"):  # noqa: ASYNC110  # what we wait for happens in another process
+        await asyncio.sleep(0.02)
+    await desk.sign_in(broker)
+    return late
+
+
 async def test_a_newer_sign_in_repairs_a_read_that_was_under_way(service: Service, broker: SimulatedBroker) -> None:
     """The old token is refused late; the newer one, of another device, is used once and nothing is ended."""
     async with signed_in(service, broker) as phone, Browser(service) as desk:
-        broker.break_call("funds", "slow", times=1, seconds=0.6)
-        late = asyncio.create_task(phone.get("/v1/funds"))
-        while not broker.received("funds"):  # noqa: ASYNC110  # what we wait for happens in another process
-            await asyncio.sleep(0.02)
-        await desk.sign_in(broker)
+        late = await overtaken_read(phone, desk, broker)
         assert (await late).status_code == 200
         assert len(broker.received("funds")) == 2
         assert (await phone.get("/v1/session")).json()["broker"]["connected"] is True
@@ -260,11 +266,7 @@ async def test_a_second_refusal_after_a_newer_sign_in_ends_that_one_too(
     service: Service, broker: SimulatedBroker
 ) -> None:
     async with signed_in(service, broker) as phone, Browser(service) as desk:
-        broker.break_call("funds", "slow", times=1, seconds=0.6)
-        late = asyncio.create_task(phone.get("/v1/funds"))
-        while not broker.received("funds"):  # noqa: ASYNC110  # what we wait for happens in another process
-            await asyncio.sleep(0.02)
-        await desk.sign_in(broker)
+        late = await overtaken_read(phone, desk, broker)
         broker.break_call("funds", "dead401Text")
         assert slug(await late) == "broker-session-expired"
         assert len(broker.received("funds")) == 2
