@@ -1,5 +1,5 @@
 # The service as one small image: packages by the same lock file as ./run, no compiler, no root.
-# Other commands of the image: `partner migrate`, `partner keys generate`; the simulator: `python -m simulator`.
+# Other commands of the image: `partner migrate`, `partner keys generate`, `partner simulator`.
 
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /srv/partner

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -64,6 +65,12 @@ def migrate(*, as_json: AsJson = False) -> None:
 def openapi() -> None:
     """Print the API's description; needs no database and no settings."""
     _say("", description(), as_json=True)
+
+
+@cli.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def simulator(context: typer.Context) -> None:
+    """Run the simulated broker, another program; `partner simulator --help` lists its options."""
+    os.execv(sys.executable, [sys.executable, "-m", "simulator", *context.args])  # noqa: S606  # it takes our place
 
 
 @keys.command()

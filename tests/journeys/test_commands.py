@@ -85,6 +85,12 @@ def test_the_api_can_be_described_without_any_setting(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["openapi"].startswith("3.1")
 
 
+def test_the_simulator_is_another_program_with_options_of_its_own() -> None:
+    assert "--redirect-url" in partner("simulator", "--help", environment={}).stdout
+    refused = partner("simulator", "--port", "0", environment={"APP_ENV": "production"})
+    assert refused.returncode == 2
+
+
 @pytest.mark.parametrize("command", [[], ["--help"], ["serve", "--help"]])
 def test_help_explains(command: list[str]) -> None:
     done = partner(*command, environment={})
