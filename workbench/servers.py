@@ -99,7 +99,7 @@ class Postgres:
         done = self._run_as_owner(arguments)
         if done.returncode != 0:
             shutil.rmtree(self._data, ignore_errors=True)
-            raise ServerProblem(f"PostgreSQL could not make its files: {(done.stderr or done.stdout).strip()[-400:]}")
+            raise ServerProblem(f"PostgreSQL could not make its files: {_reason(done.stderr or done.stdout)}")
 
     def _start(self) -> subprocess.Popen[bytes]:
         server = [
@@ -119,7 +119,7 @@ class Postgres:
         give_up_at = time.monotonic() + _PATIENCE
         while subprocess.run(ready, check=False, cwd="/").returncode != 0:
             if self._process.poll() is not None or time.monotonic() > give_up_at:
-                raise ServerProblem(f"PostgreSQL did not start: {self._log.read_text('utf-8', 'replace')[-600:]}")
+                raise ServerProblem(f"PostgreSQL did not start: {_reason(self._log.read_text('utf-8', 'replace'))}")
             time.sleep(0.02)
 
     def _reachable_binaries(self) -> Path:
@@ -167,6 +167,11 @@ class Postgres:
             user=self._uid if is_root else None, group=self._gid if is_root else None,
             extra_groups=[] if is_root else None,
         )  # fmt: skip
+
+
+def _reason(said: str) -> str:
+    """Return the part of a server's last words that a person needs."""
+    return "the disk is full." if "No space left on device" in said[-4000:] else said.strip()[-600:]
 
 
 def _wheel() -> Path:
