@@ -19,7 +19,12 @@ _log = logger(__name__)
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a database in the same network answers in milliseconds
 _STATEMENT_TIMEOUT = 10.0  # seconds; no statement of ours takes one
-_GONE_CLASSES = ("08", "53", "57P")  # connection lost, out of resources, shutting down (PostgreSQL, appendix A)
+_UNAVAILABLE = (
+    "08", "53", "57P",  # connection lost, out of resources, shutting down (PostgreSQL, appendix A)
+    "28", "3D", "42501",  # who we are, which database, and what we may do there: the operator's to mend
+    "25006", "40001", "40P01", "55P03",  # a standby after a failover; lost against another transaction
+)  # fmt: skip
+_READ_ONLY = "25006"
 
 
 def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
@@ -29,9 +34,12 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
     """
 
     async def connect() -> asyncpg.Connection:  # type: ignore[no-any-unimported]  # asyncpg has no types
-        return await asyncpg.connect(
-            url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=_STATEMENT_TIMEOUT
-        )
+        try:
+            return await asyncpg.connect(
+                url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=_STATEMENT_TIMEOUT
+            )
+        except ValueError:  # its text may quote the URL, password and all
+            raise ConnectionError("the URL can't be read") from None
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -64,7 +72,12 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commit at the end of the block, roll back if it raises; `TemporarilyUnavailable` when Postgres is gone."""
         async with _told_as_unavailable(), self._engine.begin() as tx:
-            yield tx
+            try:
+                yield tx
+            except DBAPIError as error:
+                if _state_of(error) == _READ_ONLY:
+                    await tx.invalidate()  # the next connection may lead to the new primary
+                raise
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -93,16 +106,27 @@ def _pass_over_the_closed(_connection: object, _record: object, proxy: PoolProxi
 async def _told_as_unavailable() -> AsyncIterator[None]:
     try:
         yield
-    except (OSError, PoolExhausted, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+    except (OSError, PoolExhausted, asyncpg.InterfaceError) as error:
         _log.error("database_unavailable", error=type(error).__name__)
         raise TemporarilyUnavailable from error
-    except DBAPIError as error:
-        if not _is_gone(error):
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        is_gone = isinstance(error, DBAPIError) and error.connection_invalidated
+        if not is_gone and not _state_of(error).startswith(_UNAVAILABLE):
             raise
-        _log.error("database_unavailable", error=type(error.orig).__name__)
+        _log.error("database_unavailable", error=type(_driver_error(error)).__name__)
         raise TemporarilyUnavailable from error
 
 
-def _is_gone(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return error.connection_invalidated or state.startswith(_GONE_CLASSES)
+def reason_of(problem: TemporarilyUnavailable) -> str:
+    """Return why the database is not to be had, for an operator; what the server says quotes no secret."""
+    error = _driver_error(problem.__cause__)
+    said = getattr(error, "message", None) or str(getattr(error, "__cause__", None) or "")
+    return f"The database can't be used: {said}." if _state_of(error) else "The database can't be reached."
+
+
+def _driver_error(error: object) -> object:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _state_of(error: object) -> str:
+    return str(getattr(_driver_error(error), "sqlstate", None) or "")

@@ -9,6 +9,7 @@ from app.broker.gateway import Gateway
 from app.clock import Clock
 from app.db import Database
 from app.safeguards.addresses import client_address
+from app.safeguards.cookies import own_cookie
 from app.settings import Settings
 
 
@@ -37,6 +38,10 @@ class Cookies:
         prefix = "__Host-" if settings.is_production else ""
         self.session = f"{prefix}session"
         self.login = f"{prefix}login"
+
+    def of(self, request: Request, name: str) -> str | None:
+        """Return what this very cookie holds, none where it is missing or there is any doubt about which it is."""
+        return own_cookie(request.scope["headers"], name)
 
     def put(self, response: Response, name: str, content: str, *, max_age: int) -> None:
         """Give the browser a cookie that scripts can't read and other sites' forms don't send."""

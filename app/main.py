@@ -47,9 +47,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         async with open_resources(settings, clock or Clock()) as resources:
             yield resources
 
-    renderer = ProblemRenderer(
-        settings.public_base_url, settings.sign_in_url, (settings.own_origin, *sorted(settings.broker_origins))
-    )
+    renderer = ProblemRenderer(settings.public_base_url, settings.sign_in_url, settings.sign_in_targets)
     app = FastAPI(
         title="Gopocket partner backend",
         version="1",
@@ -91,7 +89,7 @@ def _middleware(settings: Settings, renderer: ProblemRenderer) -> list[Middlewar
 
 def _exception_handlers(renderer: ProblemRenderer) -> dict[int | type[Exception], ExceptionHandler]:
     async def tell(request: Request, problem: Problem) -> Response:
-        return renderer.as_page(problem) if _is_navigating(request) else renderer.as_json(problem)
+        return renderer.answer(problem, request.scope)
 
     async def tell_invalid(request: Request, error: RequestValidationError) -> Response:
         return await tell(request, InvalidRequest(errors=[_place(each) for each in error.errors()]))
@@ -101,14 +99,6 @@ def _exception_handlers(renderer: ProblemRenderer) -> dict[int | type[Exception]
         return await tell(request, kind(headers=dict(error.headers or {})))
 
     return {Problem: tell, RequestValidationError: tell_invalid, HTTPException: tell_http}
-
-
-def _is_navigating(request: Request) -> bool:
-    """Say whether a person's browser came to our sign-in by itself; the API answers in JSON whatever is accepted."""
-    if not request.url.path.startswith("/sso/"):
-        return False
-    mode = request.headers.get("sec-fetch-mode")
-    return mode == "navigate" if mode else "text/html" in request.headers.get("accept", "")
 
 
 def _place(error: dict[str, object]) -> dict[str, object]:

@@ -20,6 +20,7 @@ MAX_TARGET = 8 * 1024  # bytes of path and query
 _BODY_PATIENCE = 10.0  # seconds; 64 KiB take longer on no line that trades
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LENGTH = re.compile(r"0*[0-9]{1,6}")  # of a body; what has more digits is not worth reading as a number
 _API_PREFIXES = ("/v1/", "/sso/")
 
 
@@ -32,7 +33,6 @@ class RequestContext:
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
             "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-            "Referrer-Policy": "no-referrer",
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-site",
             "Cache-Control": "no-store",
@@ -45,6 +45,8 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         began_at, request_id = monotonic(), _request_id(scope)
+        # The address of a sign-in holds the auth code; elsewhere our own pages may know where they were called from.
+        referrer = "no-referrer" if scope["path"].startswith("/sso/") else "same-origin"
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -54,6 +56,7 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 for name, content in self._headers.items():
                     headers.setdefault(name, content)
+                headers.setdefault("Referrer-Policy", referrer)
                 headers["X-Request-ID"] = request_id
             await send(message)
 
@@ -91,7 +94,7 @@ class Failures:
             if scope["type"] != "http" or has_begun:
                 raise
             _log.exception("internal_error", route=_route(scope))
-            await self._renderer.as_json(InternalError())(scope, receive, send)
+            await self._renderer.answer(InternalError(), scope)(scope, receive, send)
 
 
 class Gates:
@@ -112,7 +115,7 @@ class Gates:
             self._judge_origin(scope, headers)
             body = await _whole_body(headers, receive)
         except Problem as problem:
-            await self._renderer.as_json(problem)(scope, receive, send)
+            await self._renderer.answer(problem, scope)(scope, receive, send)
             return
         await self._app(scope, receive if body is None else _replayed(body, receive), send)
 
@@ -139,7 +142,7 @@ async def _whole_body(headers: Headers, receive: Receive) -> bytes | None:
     announced = headers.get("content-length", "0")
     if announced == "0" and "transfer-encoding" not in headers:
         return None
-    if not announced.isdecimal() or int(announced) > MAX_BODY:
+    if not _LENGTH.fullmatch(announced) or int(announced[-6:]) > MAX_BODY:
         raise TooLarge(f"The body has more than {MAX_BODY} bytes.")
     try:
         async with asyncio.timeout(_BODY_PATIENCE):

@@ -3,7 +3,9 @@
 from typing import Any, ClassVar
 
 from fastapi.encoders import jsonable_encoder
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
 from typing_extensions import override
 
 from app.pages import Button, content_security_policy, page
@@ -27,17 +29,31 @@ class Problem(Exception):
         self.detail = detail
         self.headers = headers or {}
         self.members = members
+        self.return_to: str | None = None
+        """Where a sign-in that failed was to end; its page begins the next one with it."""
 
     @property
     def http_status(self) -> int:
         return self.status
+
+    def reasons(self) -> list[str]:
+        """Return what a page tells beside the detail, a sentence each."""
+        return []
 
 
 class InvalidRequest(Problem):
     """Mend what `errors` names and send again; each entry has a `pointer` to the place and a `detail`."""
 
     slug, title, status = "invalid-request", "The request is not valid", 422
-    said_to_a_person = "The address that led here is not complete. Please begin the sign-in again."
+    said_to_a_person = "Please begin the sign-in again."
+
+    @override
+    def reasons(self) -> list[str]:
+        errors = self.members.get("errors")
+        named = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+        return [
+            f"In the address that led here, {each['pointer'].rpartition('/')[2]} {each['detail']}." for each in named
+        ]
 
 
 class NotSignedIn(Problem):
@@ -245,6 +261,15 @@ SCHEMA = {
 """How a problem looks in the OpenAPI document."""
 
 
+def _is_navigating(scope: Scope) -> bool:
+    """Say whether a person's browser came to our sign-in by itself; the API answers in JSON whatever is accepted."""
+    if scope["type"] != "http" or not scope["path"].startswith("/sso/"):
+        return False
+    headers = Headers(scope=scope)
+    mode = headers.get("sec-fetch-mode")
+    return mode == "navigate" if mode else "text/html" in headers.get("accept", "")
+
+
 class ProblemRenderer:
     """Turns a problem into an answer; knows where our problem pages and our sign-in stand."""
 
@@ -252,6 +277,10 @@ class ProblemRenderer:
         self._problems_url = f"{public_base_url}/problems/"
         self._sign_in_url = sign_in_url
         self._policy = content_security_policy(*form_targets)
+
+    def answer(self, problem: Problem, scope: Scope) -> Response:
+        """Return the problem as a page for a person whose browser came to our sign-in by itself, else as JSON."""
+        return self.as_page(problem) if _is_navigating(scope) else self.as_json(problem)
 
     def as_json(self, problem: Problem) -> Response:
         """Return the problem as `application/problem+json`."""
@@ -261,10 +290,12 @@ class ProblemRenderer:
 
     def as_page(self, problem: Problem) -> Response:
         """Return the problem as a page for somebody whose browser came to our sign-in by itself."""
+        said = [problem.detail or "", *problem.reasons(), problem.said_to_a_person or "Please try again in a moment."]
+        fields = (("return_to", problem.return_to),) if problem.return_to else ()
         html = page(
             problem.title,
-            [problem.detail or "", problem.said_to_a_person or "Please try again in a moment."],
-            button=Button("Sign in with Gopocket", self._sign_in_url),
+            said,
+            button=Button("Sign in with Gopocket", self._sign_in_url, fields),
             small_print=f"{problem.slug} ({problem.http_status})",
         )
         headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "same-origin", **problem.headers}

@@ -10,7 +10,7 @@ from app.clock import Clock
 from app.db import Database
 from app.dependencies import ProcessState
 from app.sessions.sealing import KeyRing
-from app.sessions.store import key_ids_in_use
+from app.sessions.store import erase_expired, key_ids_in_use
 from app.settings import Settings
 from app.tables import SCHEMA_REVISION
 
@@ -37,6 +37,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         stack.push_async_callback(db.aclose)
         ring = KeyRing(settings.encryption_keys)
         await _refuse_old_schema(db)
+        await _erase_expired_tokens(db, clock)
         await _refuse_missing_keys(db, ring)
         transport = Transport.open(settings.broker_base_url, settings.broker_connect_timeout)
         stack.push_async_callback(transport.aclose)
@@ -52,6 +53,12 @@ async def _refuse_old_schema(db: Database) -> None:
             f"The database's schema is at {revision or 'nothing'} and this release needs {SCHEMA_REVISION}: "
             "run `partner migrate` first."
         )
+
+
+async def _erase_expired_tokens(db: Database, clock: Clock) -> None:
+    """Forget tokens that nobody may use again: a key can leave the ring although their owners never came back."""
+    async with db.transaction() as tx:
+        await erase_expired(tx, clock.now())
 
 
 async def _refuse_missing_keys(db: Database, ring: KeyRing) -> None:

@@ -175,6 +175,11 @@ class Settings(BaseSettings):
         return frozenset({self.own_origin, *self.frontend_origins})
 
     @property
+    def sign_in_targets(self) -> tuple[str, ...]:
+        """Where the form of a sign-in may lead, for a content security policy; the broker may redirect to any host."""
+        return self.own_origin, *sorted(self.broker_origins), "https:"
+
+    @property
     def broker_origins(self) -> frozenset[str]:
         return frozenset({origin_of(self.broker_base_url), origin_of(self.login_url)})
 

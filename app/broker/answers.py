@@ -20,16 +20,22 @@ Row = dict[str, object]
 """One row of the broker's, its field names in lower case: they differ in case from page to page."""
 
 _DEAD = re.compile(
-    r"\bunauthori[sz]ed\b|\binvalid (user )?session\b|\bsession (has |is )?expired\b|\bEC087\b", re.IGNORECASE
+    r"\bunauthori[sz]ed\b|\bEC087\b|\binvalid (user |access |session )?(session|token)\b"
+    r"|\b(session|token) ?(has |is |been )*expired\b",
+    re.IGNORECASE,
 )
 _EMPTY = re.compile(
     r"no data( found| available)?|no records? (is |are )?found|(.*\b)?EC9(16|18|20|22|26|38)\b.*",
     re.IGNORECASE | re.DOTALL,
 )
+_SUCCESS = re.compile(r"(ok|.*\bsuccess(ful|fully)?\b.*)?", re.IGNORECASE | re.DOTALL)
 _LIMITED = re.compile(r"\btoo many requests\b|\brate limit", re.IGNORECASE)
 _CODE = re.compile(r"EC\d{3}", re.IGNORECASE)
 _GOOD_WORDS = {"ok", "success"}
+_SPOKEN = ("status", "stat", "message", "emsg", "code", "errorcode", "error_code", "error")
+"""The fields in which the broker speaks of an answer, not of what was asked for."""
 _OUT_OF_SERVICE = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_MOST_ROWS = 10_000  # an active day has hundreds of orders; more would hold up everybody else
 _LONGEST_BARE_TEXT = 200  # bytes; a dead session in plain text is one or two words
 _NONSENSE = "The broker answered with something that can't be read."
 
@@ -48,6 +54,13 @@ class Envelope:
     def says_nothing_there(self) -> bool:
         return not self.result and _EMPTY.fullmatch(self.words.strip(" .!")) is not None
 
+    @property
+    def is_plainly_ok(self) -> bool:
+        """Say whether an Ok may be believed without rows: it says, and under other names holds, nothing else."""
+        others = (value for name, value in self.outer.items() if name != "result")
+        has_content = any(value for value in others if isinstance(value, dict | list))
+        return self.is_ok and _SUCCESS.fullmatch(self.words) is not None and not has_content
+
 
 def read_rows(answer: Answer) -> list[Row]:
     """Return the rows of a read; an empty list only where the broker said Ok or that there is nothing.
@@ -61,7 +74,11 @@ def read_rows(answer: Answer) -> list[Row]:
             continue
         if not envelope.is_ok:
             _refuse(envelope)
-        rows.extend(lowered(row) for row in envelope.result)
+        if not envelope.result and not envelope.is_plainly_ok:
+            raise BrokerFault("The broker said Ok, and nothing of what was asked for.")
+        rows.extend(_row(each) for each in envelope.result[: _MOST_ROWS + 1])
+    if len(rows) > _MOST_ROWS:
+        raise BrokerFault("The broker's answer was longer than any answer should be.")
     return rows
 
 
@@ -73,7 +90,7 @@ def envelopes(answer: Answer) -> list[Envelope]:
     found = [_envelope(item) for item in outer]
     if any(not envelope.is_ok and _LIMITED.search(envelope.words) for envelope in found):
         raise BrokerRateLimited(headers=_retry_after(answer))
-    if not found:
+    if not found or len(found) > _MOST_ROWS:
         raise BrokerFault(_NONSENSE)
     _judge_failure(answer, found)
     return found
@@ -89,6 +106,17 @@ def lowered(row: object) -> Row:
         if key not in found or found[key] in (None, ""):
             found[key] = value
     return found
+
+
+def _row(each: object) -> Row:
+    """Return one row, unless it is an answer in a row's place: then raise what it says."""
+    row = lowered(each)
+    stat = text(row.get("stat"))
+    if row.keys() <= set(_SPOKEN) or (stat is not None and not _is_good(stat)):
+        if _speaks_of_death(row):
+            raise BrokerSessionDead
+        raise BrokerFault(_NONSENSE)
+    return row
 
 
 def _judge_status(answer: Answer) -> None:
@@ -108,12 +136,12 @@ def _judge_status(answer: Answer) -> None:
 def _json_of(answer: Answer) -> object:
     """Return the body as JSON with exact numbers; NaN and infinities are none."""
     try:
-        content: object = json.loads(answer.body, parse_float=Decimal, parse_constant=_no_number)
+        content: object = json.loads(answer.body, parse_float=_exact, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        if len(answer.body) <= _LONGEST_BARE_TEXT and _DEAD.search(answer.body.decode("utf-8", "replace")):
+        if len(answer.body) <= _LONGEST_BARE_TEXT and _says_dead(answer.body.decode("utf-8", "replace")):
             raise BrokerSessionDead from error
         raise BrokerFault(_NONSENSE) from error
-    if isinstance(content, str) and _DEAD.search(content[:_LONGEST_BARE_TEXT]):
+    if isinstance(content, str) and _says_dead(content[:_LONGEST_BARE_TEXT]):
         raise BrokerSessionDead
     return content
 
@@ -122,14 +150,14 @@ def _envelope(item: object) -> Envelope:
     if not isinstance(item, dict):
         raise BrokerFault(_NONSENSE)
     outer = lowered(item)
+    if _speaks_of_death(outer):
+        raise BrokerSessionDead
     status = _first_text(outer, "status", "stat")
     if status is None:
         raise BrokerFault(_NONSENSE)
     message = _first_text(outer, "message", "emsg") or ""
-    if _DEAD.search(f"{status} {message}"):
-        raise BrokerSessionDead
     return Envelope(
-        is_ok=re.sub(r"[\s_]", "", status).lower() in _GOOD_WORDS,
+        is_ok=_is_good(status),
         words=f"{message} {status}".strip() if _CODE.fullmatch(status) else message,
         result=_as_list(outer.get("result")),
         outer=outer,
@@ -146,12 +174,12 @@ def _judge_failure(answer: Answer, found: list[Envelope]) -> None:
     """Raise for a status of failure whose JSON did not say more."""
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise BrokerFault("The broker failed.")
-    if answer.status >= HTTPStatus.BAD_REQUEST:
+    if answer.status >= HTTPStatus.BAD_REQUEST and not all(envelope.says_nothing_there for envelope in found):
         _refuse(found[0])
 
 
 def _refuse(envelope: Envelope) -> Never:
-    if envelope.words:
+    if envelope.words and not envelope.is_ok:
         raise BrokerRefused(envelope.words)
     raise BrokerFault(_NONSENSE)
 
@@ -164,6 +192,26 @@ def _retry_after(answer: Answer) -> dict[str, str]:
 
 def _first_text(outer: Row, *names: str) -> str | None:
     return next((found for name in names if (found := text(outer.get(name)))), None)
+
+
+def _is_good(word: str) -> bool:
+    return re.sub(r"[\s_]", "", word).lower() in _GOOD_WORDS
+
+
+def _speaks_of_death(fields: Row) -> bool:
+    return _says_dead(" ".join(found for name in _SPOKEN if (found := text(fields.get(name)))))
+
+
+def _says_dead(words: str) -> bool:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s_-]+", " ", words)
+    return _DEAD.search(spaced) is not None
+
+
+def _exact(written: str) -> Decimal | None:
+    try:
+        return Decimal(written)
+    except ArithmeticError:  # an exponent beyond any number
+        return None
 
 
 def _no_number(_name: str) -> Any:

@@ -86,8 +86,17 @@ class Gateway:
     ) -> T:
         """Ask a question that may be asked again: at each known path until one exists, the one that worked first.
 
-        Raises `BrokerSessionDead` and the `Broker…` problems.
+        All of it within one deadline. Raises `BrokerSessionDead` and the `Broker…` problems.
         """
+        try:
+            async with asyncio.timeout(self._read_deadline.total_seconds()):
+                return await self._read_somewhere(call, token, understand, body)
+        except TimeoutError as error:
+            raise BrokerTimeout from error
+
+    async def _read_somewhere(
+        self, call: Call, token: SecretStr, understand: Callable[[list[Row]], T], body: object
+    ) -> T:
         for path in self._paths.of(call):
             answer = await self._transport.send(
                 call.method, path, bearer=token, body=body, deadline=self._read_deadline

@@ -3,6 +3,8 @@
 import re
 from enum import Enum
 
+_PATH = re.compile(r"[A-Za-z0-9._~%-]+(?:/[A-Za-z0-9._~%-]*)*")
+
 
 class Call(Enum):
     """A question to the broker: its method and the paths at which it was met, the likeliest first (docs/broker.md)."""
@@ -30,7 +32,7 @@ class Paths:
 
     def __init__(self, exchange_paths: tuple[str, ...], overrides: dict[str, str | list[str]]) -> None:
         """Take over the settings; raises `ValueError` for a call that does not exist."""
-        self._exchange = [path.lstrip("/") for path in exchange_paths]
+        self._exchange = _as_paths(list(exchange_paths))
         given = {_plain(name): paths for name, paths in overrides.items()}
         if unknown := given.keys() - {call.setting_name for call in Call}:
             known = ", ".join(sorted(call.setting_name for call in Call))
@@ -57,7 +59,11 @@ def _to_front(paths: list[str], path: str) -> None:
 
 
 def _as_paths(given: str | list[str]) -> list[str]:
-    return [path.lstrip("/") for path in ([given] if isinstance(given, str) else given)]
+    """Return paths below the broker's root; raises `ValueError` for what would lead a token elsewhere."""
+    paths = [path.lstrip("/") for path in ([given] if isinstance(given, str) else given)]
+    if not paths or not all(_PATH.fullmatch(path) and ".." not in path for path in paths):
+        raise ValueError("BROKER_PATHS and BROKER_EXCHANGE_PATHS hold paths below BROKER_BASE_URL, at least one a call")
+    return paths
 
 
 def _plain(name: str) -> str:

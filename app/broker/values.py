@@ -9,7 +9,9 @@ from app.observability import logger
 
 _log = logger(__name__)
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,24}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(?:[eE][+-]?[0-9]{1,2})?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,24}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?")
+_TOO_MUCH = Decimal(10) ** 15  # rupees or units; the whole market is worth less
+_FIRST_YEAR = 1990  # NSE opened in 1992; earlier years are other programs' words for "none"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LONGEST_TEXT = 500  # characters; the longest text of the samples has 90
 
@@ -17,7 +19,7 @@ _DIGITS_FIRST = re.compile(r"(\d{2}):(\d{2}):(\d{2}) (\d{2})-(\d{2})-(\d{4})", r
 _DATE_FIRST = re.compile(
     r"(\d{2})-(\d{2}|[A-Za-z]{3})-(\d{4}) (\d{2}):(\d{2}):(\d{2})", re.ASCII
 )  # dd-MM-yyyy, dd-MMM-yyyy
-_YEAR_FIRST = re.compile(r"(\d{4})-(\d{2})-(\d{2})[ T](\d{2}):(\d{2}):(\d{2})", re.ASCII)
+_YEAR_FIRST = re.compile(r"(\d{4})-(\d{2})-(\d{2})[ T](\d{2}):(\d{2}):(\d{2})(?:\.\d{1,9})?", re.ASCII)
 _MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 
 _drift_told: set[tuple[str, str]] = set()
@@ -26,9 +28,10 @@ _DRIFT_LIMIT = 200  # different facts a process tells; a broker gone mad must no
 
 def drift(kind: str, words: str) -> None:
     """Tell once that the broker used a word or form that we do not know."""
-    if (kind, words) not in _drift_told and len(_drift_told) < _DRIFT_LIMIT:
-        _drift_told.add((kind, words))
-        _log.warning("broker_drift", kind=kind, words=words[:80])
+    fact = kind, words[:80]
+    if fact not in _drift_told and len(_drift_told) < _DRIFT_LIMIT:
+        _drift_told.add(fact)
+        _log.warning("broker_drift", kind=kind, words=fact[1])
 
 
 def text(value: object) -> str | None:
@@ -50,6 +53,9 @@ def decimal(value: object) -> Decimal | None:
             drift("number", written)
         return None
     number = Decimal(written)
+    if abs(number) >= _TOO_MUCH:
+        drift("number", written)
+        return None
     return abs(number) if number.is_zero() else number
 
 
@@ -73,7 +79,7 @@ def moment(value: object) -> datetime | None:
     if found is None:
         drift("time", re.sub(r"\d", "0", written))
         return None
-    return found.replace(tzinfo=IST).astimezone(UTC)
+    return found.astimezone(UTC)
 
 
 def _read_moment(written: str) -> datetime | None:
@@ -83,8 +89,8 @@ def _read_moment(written: str) -> datetime | None:
         named = match[2].lower()
         month = _MONTHS.get(named) or int(named)
         day, year, hour, minute, second = (int(match[part]) for part in (1, 3, 4, 5, 6))
-    elif match := _YEAR_FIRST.match(written):
+    elif match := _YEAR_FIRST.fullmatch(written):
         year, month, day, hour, minute, second = map(int, match.groups())
     else:
         return None
-    return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  # the caller adds the zone
+    return datetime(year, month, day, hour, minute, second, tzinfo=IST) if year >= _FIRST_YEAR else None

@@ -11,6 +11,7 @@ _LACKING = "The broker's answer lacks what was asked for."
 
 def order(row: Row) -> Order:
     """Read one row of the order book; a row without an order number was met and is kept."""
+    _must_name(row, "orderno", "tradingsymbol", "formattedinsname")
     quantity, filled = whole(row.get("qty")), whole(row.get("fillshares"))
     status = words.order_status(row.get("orderstatus"))
     return Order(
@@ -39,6 +40,7 @@ def order(row: Row) -> Order:
 
 def order_state(row: Row) -> OrderState:
     """Read one row of an order's history."""
+    _must_name(row, "status", "report")
     return OrderState(
         status=words.order_status(row.get("status")),
         status_text=text(row.get("status")),
@@ -54,6 +56,7 @@ def order_state(row: Row) -> OrderState:
 
 def trade(row: Row) -> Trade:
     """Read one row of the trade book: `fillqty` is this fill, `fillshares` all fills so far."""
+    _must_name(row, "fillid", "orderno")
     return Trade(
         trade_id=text(row.get("fillid")),
         order_no=text(row.get("orderno")),
@@ -72,16 +75,16 @@ def holdings(rows: list[Row]) -> list[Holding]:
     found: list[Holding] = []
     for group in rows:
         product = words.product(group.get("product"))
-        inner = group.get("holdings", group.get("holdingval"))
-        if inner is None:
+        if not {"holdings", "holdingval"} & group.keys():
             raise BrokerFault(_LACKING)
-        each = inner if isinstance(inner, list) else [inner]
-        found.extend(_holding(lowered(row), product) for row in each)
+        rows_of_group = _many(group.get("holdings", group.get("holdingval")))
+        found.extend(_holding(lowered(row), product) for row in rows_of_group)
     return found
 
 
 def position(row: Row) -> Position:
     """Read one position; the product is a raw letter, `"NaN"` and blanks are none."""
+    _must_name(row, "tradingsymbol", "token", "formattedinsname")
     return Position(
         exchange=text(row.get("exchange")),
         trading_symbol=text(row.get("tradingsymbol")),
@@ -143,8 +146,16 @@ def profile(rows: list[Row]) -> Profile:
     )
 
 
+def _must_name(row: Row, *fields: str) -> None:
+    """Refuse a row that does not say what it is about; shown, it would be a line of nothing."""
+    if not any(row.get(field) for field in fields):
+        raise BrokerFault(_LACKING)
+
+
 def _holding(row: Row, product: str | None) -> Holding:
-    listed = [lowered(each) for each in _many(row.get("symbol", row.get("exdetails")))]
+    _must_name(row, "isin", "symbol", "exdetails")
+    named = _many(row.get("symbol", row.get("exdetails")))
+    listed = [lowered(each) for each in named if isinstance(each, dict)]
     first = min(listed, key=_market_order, default={})
     listings = [_listing(each) for each in listed]
     shown = _listing(first)

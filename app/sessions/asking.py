@@ -18,7 +18,7 @@ from app.db import Database
 from app.observability import logger
 from app.problems import BrokerSessionExpired
 from app.sessions import store
-from app.sessions.sealing import KeyRing
+from app.sessions.sealing import CannotOpen, KeyRing
 from app.sessions.store import BrokerSession, Session
 
 P = ParamSpec("P")
@@ -53,23 +53,31 @@ class Investor:
     ) -> Reading[T]:
         """Put one read of the gateway to the broker; raises `BrokerSessionExpired` and the `Broker…` problems."""
         broker = self.session.broker
-        token = self._token(broker)
+        token = await self._token(broker)
         as_of = self.clock.now()
         try:
             return Reading(await call(self.gateway, token, *args, **kwargs), as_of)
         except BrokerSessionDead:
             newer = await self._after_refusal(broker)
-        token, as_of = self._token(newer), self.clock.now()
+        token, as_of = await self._token(newer), self.clock.now()
         try:
             return Reading(await call(self.gateway, token, *args, **kwargs), as_of)
         except BrokerSessionDead as error:
             await self._after_refusal(newer)
             raise BrokerSessionExpired from error
 
-    def _token(self, broker: BrokerSession | None) -> SecretStr:
-        if broker is None or broker.sealed is None or broker.reason_it_is_dead(self.clock.now()):
+    async def _token(self, broker: BrokerSession | None) -> SecretStr:
+        if broker is None or broker.sealed is None:
             raise BrokerSessionExpired
-        return self.ring.open(broker.sealed, broker.place)
+        if reason := broker.reason_it_is_dead(self.clock.now()):
+            async with self.db.transaction() as tx:
+                await store.disconnect(tx, broker.id, self.clock.now(), reason)
+            raise BrokerSessionExpired
+        try:
+            return self.ring.open(broker.sealed, broker.place)
+        except CannotOpen as error:
+            _log.error("broker_token_unreadable", user=self.session.user_id, reason=str(error))
+            raise BrokerSessionExpired from error
 
     async def _after_refusal(self, refused: BrokerSession | None) -> BrokerSession | None:
         """End the refused session, unless a newer one stands in its place already; return what stands now."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
 from app.clock import Clock
 from app.db import Database
@@ -17,17 +17,24 @@ from app.sessions.store import Session
 from app.sessions.tokens import token_hash, token_of_cookie
 from app.settings import Settings
 
-_BACKGROUND = "x-background"
+_YES = {"true", "1"}
+Background = Annotated[
+    str | None,
+    Header(
+        description="`true` for what a timer asks and not a person: it keeps no idle session alive", examples=["true"]
+    ),
+]
 
 
-async def signed_in(request: Request) -> Investor:
+async def signed_in(request: Request, x_background: Background = None) -> Investor:
     """Return who is calling; one look at the database. Raises `NotSignedIn` or `SessionExpired`."""
     state = process_state(request)
     settings, clock, db = state["settings"], state["clock"], state["db"]
-    token = token_of_cookie(request.cookies.get(Cookies(settings).session))
+    cookies = Cookies(settings)
+    token = token_of_cookie(cookies.of(request, cookies.session))
     if token is None:
         raise NotSignedIn
-    is_background = request.headers.get(_BACKGROUND, "").lower() == "true"
+    is_background = (x_background or "").strip().lower() in _YES
     session = await _live_session(db, token_hash(token), clock, settings, is_activity=not is_background)
     return Investor(session, clock, db, state["gateway"], key_ring(request))
 

@@ -1,6 +1,7 @@
 """What happens when the broker sends somebody back: attempt, code, exchange, session, in this order and once."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,7 +14,7 @@ from app.broker.login import BrokerLogin
 from app.clock import Clock, random_bytes
 from app.db import Database
 from app.observability import logger
-from app.problems import AuthCodeUsed, Problem, problem_of
+from app.problems import AuthCodeUsed, LoginRefused, Problem, UserMismatch, problem_of
 from app.sessions import store as sessions_store
 from app.sessions.lifetimes import broker_session_end
 from app.sessions.sealing import KeyRing
@@ -26,6 +27,7 @@ from app.trading import Profile
 
 _log = logger(__name__)
 
+_CODE_OF_KNOWN_FORM = re.compile(r"[A-Z0-9]{20}")  # docs/broker.md, "Exchange"
 _PROFILE_PATIENCE = 2.0  # seconds; the name is a courtesy and must not hold up a sign-in
 REPLACED = "replaced"
 
@@ -69,23 +71,28 @@ class SignIn:
         attempts = read_attempts(self._ring, callback.login_cookie, self._clock.now())
         claimed = await claim(self._db, self._clock, attempts, callback.auth_code)
         token = session_token(self._ring, attempts.key_id, claimed.attempt.id, callback.auth_code)
-        if claimed.is_first:
-            await self._exchange(callback, claimed, token)
-        else:
-            await self._join(claimed, token)
+        try:
+            await (self._exchange(callback, claimed, token) if claimed.is_first else self._join(claimed, token))
+        except Problem as problem:
+            problem.return_to = claimed.attempt.return_to
+            raise
         return SignedInAgain(token, claimed.attempt.return_to)
 
     async def _exchange(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
         try:
             login = await self._gateway.exchange(callback.user_id, callback.auth_code)
+            profile = None if login.is_confirmed else await self._confirm(login, callback)
         except Problem as problem:
             async with self._db.transaction() as tx:
                 await store.finish(tx, claimed.code_hash, self._clock.now(), problem.slug, problem.detail)
             _log.info("sign_in_failed", problem=problem.slug)
             raise
-        profile = await self._profile(login)
-        await self._begin_session(callback, claimed, token, login, profile)
+        await self._begin_session(callback, claimed, token, login)
         _log.info("signed_in", user=login.user_id)
+        # Last, because the older token died with the exchange: whoever reads meanwhile needs the new one stored.
+        if profile := profile or await self._profile(login):
+            async with self._db.transaction() as tx:
+                await store.remember_user(tx, login.user_id, profile, self._clock.now())
 
     async def _join(self, claimed: Claim, token: SecretStr) -> None:
         """End as the first callback with this attempt and code ended, as long as its session has not been ended."""
@@ -101,24 +108,39 @@ class SignIn:
         if session is None or session.ended_reason:
             raise AuthCodeUsed
 
+    async def _confirm(self, login: BrokerLogin, callback: Callback) -> Profile | None:
+        """Find out whose token this is where the exchange did not say.
+
+        Raises `UserMismatch` when it is another's, `LoginRefused` when it can't be known: without the profile only a
+        code of the known form shows that the callback's user id ends where the broker's did.
+        """
+        profile = await self._profile(login)
+        if profile is None and not _CODE_OF_KNOWN_FORM.fullmatch(callback.auth_code):
+            raise LoginRefused("The broker did not say who has logged in.")
+        return profile
+
     async def _profile(self, login: BrokerLogin) -> Profile | None:
-        """Ask for the name to greet him by; a sign-in stands without it."""
+        """Ask for the name to greet him by; a confirmed sign-in stands without it. Raises `UserMismatch`."""
         try:
             async with asyncio.timeout(_PROFILE_PATIENCE):
-                return await self._gateway.profile(login.token)
+                profile = await self._gateway.profile(login.token)
         except (Problem, BrokerSessionDead, TimeoutError) as error:
             _log.warning("profile_not_read", reason=type(error).__name__)
             return None
+        if profile.id == login.user_id:
+            return profile
+        if not login.is_confirmed:
+            raise UserMismatch("The broker's profile names another user than the one who came back.")
+        _log.error("profile_of_another_user", user=login.user_id)
+        return None
 
-    async def _begin_session(
-        self, callback: Callback, claimed: Claim, token: SecretStr, login: BrokerLogin, profile: Profile | None
-    ) -> None:
+    async def _begin_session(self, callback: Callback, claimed: Claim, token: SecretStr, login: BrokerLogin) -> None:
         now = self._clock.now()
         broker_session_id = _new_id()
         sealed = self._ring.seal(login.token, sessions_store.token_place(broker_session_id))
         dies_at = broker_session_end(now, login.token, self._settings.broker_session_cutoffs)
         async with self._db.transaction() as tx:
-            await store.remember_user(tx, login.user_id, profile, now)
+            await store.remember_user(tx, login.user_id, None, now)
             await sessions_store.connect(tx, login.user_id, broker_session_id, sealed, now, dies_at)
             if callback.former_token and (former := await sessions_store.find(tx, token_hash(callback.former_token))):
                 await sessions_store.end(tx, former.id, now, REPLACED)

@@ -68,11 +68,12 @@ def _text_parameter(name: str, description: str, *, is_required: bool) -> dict[s
 async def begin_login(*, request: Request, state: State) -> Response:
     """Send the browser to the broker's login and remember, in that browser, that a login was begun."""
     settings, cookies = state["settings"], Cookies(state["settings"])
+    _refuse_what_nobody_visits(request)
     return_to = return_url(request.query_params.getlist("return_to"), settings)
     if request.headers.get("sec-fetch-site") == "cross-site":
         return _ask_first(settings, return_to)
     now = state["clock"].now()
-    cookie = begin_attempt(key_ring(request), request.cookies.get(cookies.login, ""), return_to, now)
+    cookie = begin_attempt(key_ring(request), cookies.of(request, cookies.login) or "", return_to, now)
     response = RedirectResponse(settings.login_url, status_code=303, headers=_NO_TRACE)
     cookies.put(response, cookies.login, cookie, max_age=int(LIFETIME.total_seconds()))
     return response
@@ -96,6 +97,7 @@ async def begin_login(*, request: Request, state: State) -> Response:
 async def finish_login(*, request: Request, state: State) -> Response:
     """Come back from the broker: exchange the code, begin the session, go on to the return URL."""
     settings, cookies = state["settings"], Cookies(state["settings"])
+    _refuse_what_nobody_visits(request)
     _refuse_strange_referer(request, settings)
     sign_in = SignIn(settings, state["clock"], state["db"], state["gateway"], key_ring(request))
     done = await sign_in.complete(_callback(request, settings, cookies))
@@ -109,8 +111,8 @@ def _callback(request: Request, settings: Settings, cookies: Cookies) -> Callbac
     return Callback(
         auth_code=_parameter(request, "authCode", _AUTH_CODE),
         user_id=_parameter(request, "userId", _USER_ID),
-        login_cookie=request.cookies.get(cookies.login, ""),
-        former_token=token_of_cookie(request.cookies.get(cookies.session)),
+        login_cookie=cookies.of(request, cookies.login) or "",
+        former_token=token_of_cookie(cookies.of(request, cookies.session)),
         user_agent=(text(request.headers.get("user-agent")) or "")[:200] or None,
         address_prefix=address_prefix(caller_address(request, settings)),
     )
@@ -128,6 +130,16 @@ def _parameter(request: Request, name: str, allowed: re.Pattern[str]) -> str:
         return value
     detail = "is missing" if not given else "is given more than once, too long, or not of the broker's form"
     raise InvalidRequest(errors=[{"pointer": f"/query/{name}", "detail": detail}])
+
+
+def _refuse_what_nobody_visits(request: Request) -> None:
+    """Refuse a picture, a frame, a script or a prefetch: signing in is a visit of a person, in a window of its own."""
+    given = request.headers
+    is_visit = (
+        given.get("sec-fetch-mode", "navigate") == "navigate" and given.get("sec-fetch-dest", "document") == "document"
+    )
+    if not is_visit or "prefetch" in given.get("sec-purpose", given.get("purpose", "")):
+        raise CrossSiteRequest("A sign-in is a visit of the browser's window, not a part of another page.")
 
 
 def _refuse_strange_referer(request: Request, settings: Settings) -> None:
@@ -151,5 +163,5 @@ def _ask_first(settings: Settings, return_to: str) -> Response:
         ["Another site has sent you here. If you want to sign in, go on to the broker's login."],
         button=Button("Go on to Gopocket", settings.sign_in_url, (("return_to", return_to),)),
     )
-    policy = content_security_policy(settings.own_origin, *sorted(settings.broker_origins))
+    policy = content_security_policy(*settings.sign_in_targets)
     return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"})

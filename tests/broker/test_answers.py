@@ -152,6 +152,67 @@ def test_the_brokers_limit_tells_how_long_to_wait() -> None:
     assert limited.value.headers == {"Retry-After": "5"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"stat": "Ok", "emsg": "Enable/Login with TOTP, to create the session."},
+        envelope(message="User does not login. Please login", result=[]), envelope(message="Failed", result=[]),
+        envelope(message="Invalid Parameter"), {"status": "Ok", "message": "Success", "data": [{"netQty": "5"}]},
+        envelope(result={}), envelope(result=[{}]), envelope(result={"message": "out of order"}),
+        envelope(result=[{"stat": "Not_ok", "emsg": "Failed", "orderNo": "1"}]), envelope(result=[None]),
+    ],
+)  # fmt: skip
+def test_an_ok_that_says_something_else_is_never_empty_and_never_a_row(content: object) -> None:
+    with pytest.raises(BrokerFault):
+        read_rows(answer(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        envelope(result={"message": "Session Expired"}), envelope(result=[{"stat": "Not_ok", "emsg": "Unauthorized"}]),
+        {"status": "Ok", "message": "Success", "emsg": "Invalid user session", "result": []},
+        {"status": "Not ok", "message": "no data", "code": "EC087", "result": []}, {"message": "Unauthorized"},
+        envelope("Not ok", "SESSION_EXPIRED"), envelope("Not ok", "SessionExpired"),
+        envelope("Not ok", "Session  Expired"), envelope("Not ok", "Your session has been expired"),
+        envelope("Not ok", "Token expired"), envelope("Not ok", "Invalid Access Token"),
+    ],
+)  # fmt: skip
+def test_a_dead_session_is_found_wherever_the_broker_speaks(content: object) -> None:
+    with pytest.raises(BrokerSessionDead):
+        read_rows(answer(content))
+
+
+@pytest.mark.parametrize(
+    "content", [{"status": "Ok", "message": "Success"}, envelope(), envelope(message="", result="")]
+)
+def test_a_plain_ok_around_nothing_is_an_empty_list(content: object) -> None:
+    """The contract, page 3: a result may be null or missing; make it a list."""
+    assert read_rows(answer(content)) == []
+
+
+def test_nothing_there_with_a_status_of_failure_is_empty_and_an_ok_with_one_is_not_quoted() -> None:
+    assert read_rows(answer(envelope("Not ok", "no data", []), status=400)) == []
+    with pytest.raises(BrokerFault):
+        read_rows(answer(envelope(result=[{"a": 1}]), status=418))
+
+
+def test_more_rows_than_anybody_has_are_a_fault() -> None:
+    assert len(read_rows(answer(envelope(result=[{"a": 1}] * 10_000)))) == 10_000
+    for content in (envelope(result=[{"a": 1}] * 10_001), [envelope(result=[{"a": 1}])] * 10_001):
+        with pytest.raises(BrokerFault):
+            read_rows(answer(content))
+
+
+def test_a_number_beyond_all_numbers_is_none() -> None:
+    body = b'{"status":"Ok","message":"Success","result":[{"netQty":1e99999999999999999999}]}'
+    assert read_rows(answer(body)) == [{"netqty": None}]
+
+
+def test_where_names_differ_in_case_alone_the_one_that_says_something_stays() -> None:
+    assert read_rows(answer(envelope(result=[{"rPrice": "", "rprice": "7", "RPRICE": "8"}]))) == [{"rprice": "7"}]
+
+
 def test_field_names_of_any_case_are_one() -> None:
     assert read_rows(answer(envelope(result=[{"FillShares": "", "fillshares": "2"}]))) == [{"fillshares": "2"}]
 

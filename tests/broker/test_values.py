@@ -13,7 +13,7 @@ anything = st.none() | st.booleans() | st.integers() | st.text() | st.decimals()
 
 
 @pytest.mark.parametrize(
-    "written", [None, "", " ", "NaN", "nan", "null", "-", "--", "abc", "1,5", True, [], "١٢", "1_000"]
+    "written", [None, "", " ", "NaN", "nan", "null", "-", "--", "abc", "1,5", True, [], "١٢", "1_000", "1e99", 10**20]
 )
 def test_what_is_no_number_is_none_and_never_zero(written: object) -> None:
     assert decimal(written) is None
@@ -29,6 +29,7 @@ def test_what_is_no_number_is_none_and_never_zero(written: object) -> None:
         ("-236.09999", "-236.09999"),
         ("1E+3", "1E+3"),
         ("-0.0", "0.0"),
+        (Decimal("0.30000000000000004"), "0.30000000000000004"),
     ],
 )
 def test_a_number_keeps_the_digits_it_was_written_with(written: object, number: str) -> None:
@@ -49,7 +50,12 @@ def test_every_form_of_indian_time_is_the_same_moment(written: str) -> None:
     assert moment(written) == datetime(2023, 11, 15, 7, 44, 55, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("written", [None, "", "yesterday", "32-13-2023 25:61:61", "13:14 15-11-2023", 1668512345])
+@pytest.mark.parametrize(
+    "written",
+    [None, "", "yesterday", "32-13-2023 25:61:61", "13:14 15-11-2023", 1668512345,
+     "00:00:00 01-01-0001", "0001-01-01 00:00:00", "0000-00-00 00:00:00", "2023-11-15T07:27:31Z",
+     "2023-11-15T07:27:31+05:30"],
+)  # fmt: skip
 def test_an_unreadable_time_is_none(written: object) -> None:
     assert moment(written) is None
 
@@ -65,6 +71,6 @@ def test_no_value_of_the_broker_crashes_a_reader(value: object) -> None:
         reader(value)
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20, places=4))
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**14), max_value=10**14, places=4))
 def test_a_decimal_survives_the_way_in(number: Decimal) -> None:
     assert decimal(format(number, "f")) == number

@@ -158,7 +158,7 @@ async def test_a_token_moved_to_another_row_does_not_open(
         )
         asked = len(broker.received())
         answer = await thief.get("/v1/funds")
-    assert (answer.status_code, slug(answer)) == (500, "internal-error")
+    assert (answer.status_code, slug(answer)) == (401, "broker-session-expired")
     assert len(broker.received()) == asked
 
 
