@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,13 +13,15 @@ import typer
 from pydantic import ValidationError
 
 from app.clock import Clock, random_bytes
+from app.db import reason_of
 from app.main import description
+from app.observability import configure_logging
 from app.problems import TemporarilyUnavailable
 from app.resources import NotReady, open_resources
 from app.schema import migrate_schema
 from app.server import CannotListen, run_server
-from app.settings import Settings
-from app.settings_parsing import KEY_LENGTH
+from app.settings import Settings, UnreadableFile
+from app.settings_parsing import KEY_ID, KEY_LENGTH
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="The keys that seal what is stored.")
@@ -29,6 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machin
 
 def main() -> None:
     """Run the command line; the console script's entry."""
+    configure_logging(level="CRITICAL", log_format="json")  # a command speaks in sentences; `serve` logs once it serves
     cli()
 
 
@@ -41,6 +45,7 @@ def serve(
     private_key: Annotated[Path | None, typer.Option(help="The certificate's key (PEM).")] = None,
 ) -> None:
     """Run the API alone, by environment, as production does."""
+    _check_certificate(certificate, private_key)
     settings = _settings()
     _check_start(settings)
     try:
@@ -55,16 +60,16 @@ def migrate(*, as_json: AsJson = False) -> None:
     settings = _settings()
     try:
         before, after = migrate_schema(settings.direct_database_url)
-    except TemporarilyUnavailable:
-        _fail("The database can't be reached; check DATABASE_URL.")
+    except TemporarilyUnavailable as problem:
+        _fail(f"{reason_of(problem)} Check DATABASE_URL.")
     sentence = f"The schema is at {after}." if before == after else f"Migrated from {before or 'nothing'} to {after}."
     _say(sentence, {"before": before, "after": after}, as_json=as_json)
 
 
 @cli.command()
-def openapi() -> None:
-    """Print the API's description; needs no database and no settings."""
-    _say("", description(), as_json=True)
+def openapi(*, as_json: AsJson = True) -> None:
+    """Print the API's description in JSON; needs no database and no settings."""
+    _say("", description(), as_json=as_json)
 
 
 @cli.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -80,6 +85,8 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Make a key for ENCRYPTION_KEYS; keep it where secrets are kept."""
+    if not KEY_ID.fullmatch(name):
+        _fail("A key's id has one to thirty-two letters, digits, - and _.")
     encoded = base64.b64encode(random_bytes(KEY_LENGTH)).decode()
     _say(f"{name}:{encoded}", {"id": name, "key": f"{name}:{encoded}"}, as_json=as_json)
 
@@ -87,6 +94,8 @@ def generate(
 def _settings() -> Settings:
     try:
         return Settings.from_environment()
+    except UnreadableFile as error:
+        _fail(str(error))
     except ValidationError as error:
         for each in error.errors(include_input=False, include_context=False):
             name = ".".join(str(part) for part in each["loc"][:1]).upper()
@@ -106,8 +115,17 @@ def _check_start(settings: Settings) -> None:
         asyncio.run(check())
     except (NotReady, ValueError) as error:
         _fail(str(error))
-    except TemporarilyUnavailable:
-        _fail("The database can't be reached; check DATABASE_URL.")
+    except TemporarilyUnavailable as problem:
+        _fail(f"{reason_of(problem)} Check DATABASE_URL.")
+
+
+def _check_certificate(certificate: Path | None, private_key: Path | None) -> None:
+    if certificate is None and private_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate or "", private_key)
+    except OSError as error:  # ssl.SSLError is one
+        _fail(f"The certificate or its key can't be used: {error.strerror or error}.")
 
 
 def _say(sentence: str, facts: object, *, as_json: bool) -> None:

@@ -71,7 +71,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commit at the end of the block, roll back if it raises; `TemporarilyUnavailable` when Postgres is gone."""
-        async with _told_as_unavailable(), self._engine.begin() as tx:
+        async with told_as_unavailable(), self._engine.begin() as tx:
             try:
                 yield tx
             except DBAPIError as error:
@@ -82,7 +82,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Run single statements, each for itself; a third cheaper than a transaction where none is needed."""
-        async with _told_as_unavailable(), self._autocommit.connect() as tx:
+        async with told_as_unavailable(), self._autocommit.connect() as tx:
             yield tx
 
     async def schema_revision(self) -> str | None:
@@ -103,7 +103,8 @@ def _pass_over_the_closed(_connection: object, _record: object, proxy: PoolProxi
 
 
 @asynccontextmanager
-async def _told_as_unavailable() -> AsyncIterator[None]:
+async def told_as_unavailable() -> AsyncIterator[None]:
+    """Raise `TemporarilyUnavailable` for whatever keeps us from the database, and leave faults of our own alone."""
     try:
         yield
     except (OSError, PoolExhausted, asyncpg.InterfaceError) as error:

@@ -49,10 +49,8 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
 async def _refuse_old_schema(db: Database) -> None:
     revision = await db.schema_revision()
     if revision is None or revision < SCHEMA_REVISION:
-        raise NotReady(
-            f"The database's schema is at {revision or 'nothing'} and this release needs {SCHEMA_REVISION}: "
-            "run `partner migrate` first."
-        )
+        there_is = f"The database's schema is at {revision}" if revision else "The database has no schema yet"
+        raise NotReady(f"{there_is} and this release needs {SCHEMA_REVISION}: run `partner migrate` first.")
 
 
 async def _erase_expired_tokens(db: Database, clock: Clock) -> None:

@@ -9,8 +9,10 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
-from app.observability import configure_logging
+from app.observability import configure_logging, logger
 from app.settings import Settings
+
+_log = logger("server")
 
 _GRACE = 15  # seconds in which requests under way may end; the longest of them has a deadline of 12
 
@@ -50,6 +52,8 @@ def run_server(
         ssl_keyfile=private_key,
     )
     listening = _listen(host, port)
+    taken = listening.getsockname()[1]
+    _log.info("listening", host=host, port=taken, workers=workers, tls=certificate is not None)
     if workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
     else:

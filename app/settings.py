@@ -11,7 +11,13 @@ from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from typing_extensions import override
 
 from app.settings_parsing import (
@@ -19,9 +25,13 @@ from app.settings_parsing import (
     comma_list,
     duration,
     encryption_keys,
+    json_object,
     libpq_url,
 )
 from app.urls import is_loopback, is_same_site, origin_of, web_url
+
+_LONGEST = timedelta(days=365)
+_SLASHES_OF_AN_ORIGIN = 2
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 WebUrl = Annotated[str, BeforeValidator(web_url)]
@@ -35,13 +45,25 @@ EXCHANGE_PATHS = (
 """Where an auth code is exchanged, in the order in which we try (docs/broker.md, "Exchange")."""
 
 
+class UnreadableFile(Exception):
+    """A file that a `…_FILE` names is not there or can't be read."""
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """`NAME_FILE=/run/secrets/name` stands for `NAME`, so that a secret need not be in the environment."""
 
+    def __init__(self, settings_cls: type[BaseSettings], dotenv: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._dotenv = dotenv.env_vars if isinstance(dotenv, DotEnvSettingsSource) else {}
+
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE")  # noqa: TID251  # this module is where it is read
-        return (Path(path).read_text("utf-8").strip() if path else None), field_name, False
+        name = f"{field_name}_file"
+        path = os.environ.get(name.upper()) or self._dotenv.get(name)  # noqa: TID251  # this module is where it is read
+        try:
+            return (Path(path).read_text("utf-8").strip() if path else None), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableFile(f"{name.upper()}: {path} can't be read as text.") from error
 
     @override
     def __call__(self) -> dict[str, Any]:
@@ -65,7 +87,9 @@ class Settings(BaseSettings):
     broker_app_code: str = Field(min_length=1)
     broker_api_secret: SecretStr = Field(min_length=1)
     broker_exchange_paths: CommaList = EXCHANGE_PATHS
-    broker_paths: dict[str, str | list[str]] = Field(default_factory=dict)
+    broker_paths: Annotated[dict[str, str | list[str]], NoDecode, BeforeValidator(json_object)] = Field(
+        default_factory=dict
+    )
     encryption_keys: Annotated[tuple[EncryptionKey, ...], NoDecode, BeforeValidator(encryption_keys)]
     session_idle_timeout: Duration = timedelta(minutes=30)
     session_absolute_timeout: Duration = timedelta(hours=24)
@@ -89,7 +113,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Believe arguments first, then the environment, then secret files, then `.env`."""
-        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+        return init_settings, env_settings, _SecretFiles(settings_cls, dotenv_settings), dotenv_settings
 
     @field_validator("database_url", "database_direct_url", mode="after")
     @classmethod
@@ -99,7 +123,16 @@ class Settings(BaseSettings):
     @field_validator("public_base_url", mode="after")
     @classmethod
     def _without_slash(cls, url: str) -> str:
+        if "?" in url or "#" in url:
+            raise ValueError("is a base to which paths are added: no query and no fragment")
         return url.rstrip("/")
+
+    @field_validator("broker_login_url", mode="after")
+    @classmethod
+    def _as_template(cls, template: str | None) -> str | None:
+        if template is not None:
+            web_url(template.replace("{app_code}", "code"))
+        return template
 
     @field_validator("broker_base_url", mode="after")
     @classmethod
@@ -111,7 +144,9 @@ class Settings(BaseSettings):
     def _as_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if not origins:
             raise ValueError("at least one origin is needed")
-        return tuple(origin_of(web_url(origin)) for origin in origins)
+        if strange := [given for given in origins if web_url(given).rstrip("/").count("/") > _SLASHES_OF_AN_ORIGIN]:
+            raise ValueError(f"{strange[0]} is no origin: scheme, host and port, nothing behind")
+        return tuple(origin_of(origin) for origin in origins)
 
     @field_validator(
         "session_idle_timeout", "session_absolute_timeout", "broker_connect_timeout", "broker_read_deadline"
@@ -120,10 +155,14 @@ class Settings(BaseSettings):
     def _positive(cls, length: timedelta) -> timedelta:
         if length <= timedelta(0):
             raise ValueError("must be longer than nothing")
+        if length > _LONGEST:
+            raise ValueError(f"must be at most {_LONGEST.days} days")
         return length
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.is_production and (refusals := list(_refusals_in_production(self))):
+            raise ValueError("; ".join(refusals))
         strangers = [o for o in self.frontend_origins if not is_same_site(o, self.public_base_url)]
         if strangers:
             raise ValueError(
@@ -132,8 +171,6 @@ class Settings(BaseSettings):
             )
         if origin_of(self.default_return_url) not in self.frontend_origins:
             raise ValueError("DEFAULT_RETURN_URL must be within FRONTEND_ORIGINS")
-        if self.is_production and (refusals := list(_refusals_in_production(self))):
-            raise ValueError("; ".join(refusals))
         return self
 
     @classmethod
@@ -207,9 +244,12 @@ def _refusals_in_production(settings: Settings) -> Iterator[str]:
     for key in settings.encryption_keys:
         if _is_no_random_key(key.secret.get_secret_value()):
             yield f"ENCRYPTION_KEYS: key {key.id} is not random"
-    ours = [settings.public_base_url, settings.default_return_url, *settings.frontend_origins]
-    yield from (f"{url} must be https" for url in dict.fromkeys(ours) if not url.startswith("https://"))
-    for url in dict.fromkeys([settings.broker_base_url, settings.login_url]):
+    ours = [("PUBLIC_BASE_URL", settings.public_base_url), ("DEFAULT_RETURN_URL", settings.default_return_url)]
+    ours += [("FRONTEND_ORIGINS", origin) for origin in settings.frontend_origins]
+    yield from (f"{name} must be https, not {origin_of(url)}" for name, url in ours if not url.startswith("https://"))
+    brokers = [("BROKER_BASE_URL", settings.broker_base_url)]
+    brokers += [("BROKER_LOGIN_URL", settings.login_url)] if settings.broker_login_url else []
+    for name, url in brokers:
         is_excepted = settings.allow_http_broker_on_loopback and is_loopback(url)
         if not url.startswith("https://") and not is_excepted:
-            yield f"the broker is reached by https only, not {origin_of(url)}"
+            yield f"{name} must be https, not {origin_of(url)}"

@@ -2,16 +2,19 @@
 
 import base64
 import binascii
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretBytes, TypeAdapter
 
 KEY_LENGTH = 32  # AES-256
 
 _DATABASE_SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9_]+)?://")
-_KEY_ID = re.compile(r"^[A-Za-z0-9_-]{1,32}$")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.%-]*)(:[0-9]{1,5})?")
+KEY_ID = re.compile(r"^[A-Za-z0-9_-]{1,32}$")
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,38 @@ def duration(text: object) -> object:
         return TypeAdapter(timedelta).validate_python(text)
 
 
+def json_object(text: object) -> object:
+    """Read a JSON object."""
+    if not isinstance(text, str):
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("must be a JSON object")  # noqa: TRY004  # pydantic turns ValueError into a setting's refusal
+    return found
+
+
 def libpq_url(text: str) -> str:
     """Return a PostgreSQL URL as libpq writes it, with or without a driver's name in what was given."""
     if not _DATABASE_SCHEME.match(text):
         raise ValueError("must begin with postgresql://")
-    return _DATABASE_SCHEME.sub("postgresql://", text, count=1)
+    url = _DATABASE_SCHEME.sub("postgresql://", text, count=1)
+    if not _is_readable(url):
+        raise ValueError("can't be read; in a password / ? # @ : [ ] must be percent-encoded")
+    return url
+
+
+def _is_readable(url: str) -> bool:
+    """Say whether host, port and query of a database's URL are such; several hosts may stand behind commas."""
+    try:
+        parts = urlsplit(url)
+        parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return "@" not in parts.path + parts.query and all(_HOST.fullmatch(host) for host in hosts)
 
 
 def encryption_keys(text: object) -> object:
@@ -58,7 +88,7 @@ def encryption_keys(text: object) -> object:
 
 def _encryption_key(text: str) -> EncryptionKey:
     name, _, encoded = text.partition(":")
-    if not _KEY_ID.match(name):
+    if not KEY_ID.match(name):
         raise ValueError("each key is written id:base64, the id of letters, digits, - and _")
     try:
         secret = base64.b64decode(encoded, validate=True)

@@ -13,12 +13,19 @@ def web_url(text: object) -> str:
     """Return an absolute http or https URL without user or anything a browser might read otherwise."""
     if not isinstance(text, str):
         raise ValueError("must be a URL")  # noqa: TRY004  # pydantic turns ValueError into a setting's refusal
-    parts = urlsplit(text)
     is_plain = text.isascii() and text.isprintable() and "\\" not in text and " " not in text
-    if not is_plain or parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
+    if not is_plain or not _is_absolute(text):
         raise ValueError("must be an absolute http or https URL without a user in it")
-    _ = parts.port  # raises ValueError where it is no port
     return text
+
+
+def _is_absolute(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises where it is no port
+    except ValueError:
+        return False
+    return parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def origin_of(url: str) -> str:

@@ -5,7 +5,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, text
 
-from app.db import open_engine
+from app.db import open_engine, told_as_unavailable
 from app.settings import Settings
 from app.tables import metadata
 
@@ -22,7 +22,7 @@ async def _run() -> None:
     url = context.config.attributes.get("database_url") or Settings.from_environment().direct_database_url
     engine = open_engine(url, pool_size=1)
     try:
-        async with engine.begin() as connection:
+        async with told_as_unavailable(), engine.begin() as connection:
             await connection.run_sync(_migrate)
     finally:
         await engine.dispose()

@@ -72,7 +72,12 @@ def test_the_demo_of_compose_is_refused_in_production() -> None:
     given = {name.lower(): text for name, text in assignments("deploy/demo.env").items()}
     with pytest.raises(ValueError, match="BROKER_API_SECRET is a placeholder") as refused:
         _settings(given | {"app_env": "production"})
-    for part in ("BROKER_APP_CODE", "ENCRYPTION_KEYS", "must be https", "the broker is reached by https only"):
+    for part in (
+        "BROKER_APP_CODE",
+        "ENCRYPTION_KEYS",
+        "PUBLIC_BASE_URL must be https",
+        "BROKER_LOGIN_URL must be https",
+    ):
         assert part in str(refused.value)
 
 

@@ -129,3 +129,23 @@ async def _is_told_as_unavailable(browser: Browser, broker: SimulatedBroker) -> 
         assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
         assert int(answer.headers["retry-after"]) >= 1
     assert len(broker.received()) == asked
+
+
+async def test_a_standby_that_may_only_be_read_is_told_as_unavailable(worker: str, broker: SimulatedBroker) -> None:
+    url = await create_clone(f"standby_{worker}")
+    rows = await asyncpg.connect(url)
+    try:
+        async with serving(configured(url, broker.url)) as service, Browser(service) as browser:
+            broker.return_to(f"{service.url}/sso/callback")
+            await rows.execute(f"ALTER DATABASE standby_{worker} SET default_transaction_read_only = on")
+            await rows.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            answer = await browser.sign_in(broker)
+            assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
+            await rows.execute("SET default_transaction_read_only = off")
+            await rows.execute(f"ALTER DATABASE standby_{worker} RESET default_transaction_read_only")
+            assert (await browser.sign_in(broker)).status_code == 303
+    finally:
+        await rows.close()

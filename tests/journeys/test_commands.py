@@ -18,7 +18,7 @@ async def test_a_fresh_database_is_refused_migrated_and_then_left_alone(worker: 
     refused = partner("serve", "--port", "0", environment=given)
     assert refused.returncode == 1
     assert refused.stderr.strip() == (
-        "The database's schema is at nothing and this release needs 0001: run `partner migrate` first."
+        "The database has no schema yet and this release needs 0001: run `partner migrate` first."
     )
     assert partner("migrate", environment=given).stdout.strip() == "Migrated from nothing to 0001."
     assert json.loads(partner("migrate", "--json", environment=given).stdout) == {"before": "0001", "after": "0001"}
@@ -29,8 +29,67 @@ def test_a_database_that_is_not_there_is_said_in_one_sentence() -> None:
     for command in (["migrate"], ["serve", "--port", "0"]):
         done = partner(*command, environment=given)
         assert done.returncode == 1
-        assert done.stderr.strip().splitlines()[-1] == "The database can't be reached; check DATABASE_URL."
-        assert "Traceback" not in done.stderr
+        assert done.stderr == "The database can't be reached. Check DATABASE_URL.\n"
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("{base}", 'The database can\'t be used: database "none" does not exist. Check DATABASE_URL.'),
+        ("{other}", 'The database can\'t be used: role "nobody-here" does not exist. Check DATABASE_URL.'),
+    ],
+)
+def test_a_database_that_refuses_us_is_said_in_one_sentence(url: str, said: str) -> None:
+    base = postgres_url("none")
+    given = environment(url.format(base=base, other=base.replace("postgres@", "nobody-here@")), NOWHERE)
+    for command in (["migrate"], ["serve", "--port", "0"]):
+        done = partner(*command, environment=given)
+        assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", said)
+
+
+async def test_a_role_without_rights_is_said_in_one_sentence(worker: str) -> None:
+    url = await create_clone(f"rights_{worker}", template=None)
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE ROLE reader_{worker} LOGIN")
+    await connection.close()
+    done = partner("migrate", environment=environment(url.replace("postgres@", f"reader_{worker}@"), NOWHERE))
+    assert done.returncode == 1
+    assert done.stderr.strip() == "The database can't be used: permission denied for schema public. Check DATABASE_URL."
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"BROKER_API_SECRET_FILE": "/nowhere", "BROKER_API_SECRET": ""}, "BROKER_API_SECRET_FILE: /nowhere can't be"),
+        ({"BROKER_PATHS": "{bad"}, "BROKER_PATHS: must be a JSON object"),
+        ({"DATABASE_URL": "postgresql://u:top/secret@h/d"}, "DATABASE_URL: can't be read; in a password"),
+        ({"BROKER_EXCHANGE_PATHS": "https://evil.example/x"}, "hold paths below BROKER_BASE_URL"),
+        ({"PUBLIC_BASE_URL": "http://api.partner.in", "APP_ENV": "production"}, "PUBLIC_BASE_URL must be https"),
+    ],
+)
+def test_a_setting_that_can_not_be_used_is_named(database_url: str, changed: dict[str, str], said: str) -> None:
+    done = partner("serve", "--port", "0", environment=environment(database_url, NOWHERE) | changed)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret@" not in done.stderr
+
+
+def test_a_certificate_that_is_none_is_said_in_one_sentence(database_url: str, tmp_path: Path) -> None:
+    garbage = tmp_path / "cert.pem"
+    garbage.write_text("x")
+    for path in (garbage, tmp_path / "missing"):
+        done = partner("serve", "--certificate", str(path), environment=environment(database_url, NOWHERE))
+        assert done.returncode == 1
+        assert done.stderr.startswith("The certificate or its key can't be used: ")
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_key_gets_only_an_id_that_the_settings_take() -> None:
+    done = partner("keys", "generate", "--id", "bad id", environment={})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "letters, digits" in done.stderr
 
 
 def test_missing_settings_are_named_and_values_are_not_shown(tmp_path: Path) -> None:
@@ -48,7 +107,7 @@ async def test_a_ring_without_the_key_of_a_stored_token_does_not_start(worker: s
     connection = await asyncpg.connect(url)
     await connection.execute("""
         INSERT INTO users VALUES ('AB1234', null, null, '{}', '{}', now(), now());
-        INSERT INTO broker_sessions VALUES ('AB1234', gen_random_uuid(), '\\x00', 'k7', now(), now());
+        INSERT INTO broker_sessions VALUES ('AB1234', gen_random_uuid(), '\\x00', 'k7', now(), now() + '1h');
     """)
     await connection.close()
     done = partner("serve", "--port", "0", environment=environment(url, NOWHERE))

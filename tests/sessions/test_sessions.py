@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from app.clock import IST
+from app.resources import NotReady, open_resources
 from tests.support.clock import SettableClock
 from tests.support.investor import Browser, signed_in, slug
 from tests.support.service import Service, serving
@@ -179,3 +180,47 @@ async def test_times_are_told_in_utc(service: Service, broker: SimulatedBroker) 
     async with signed_in(service, broker) as browser:
         session = (await browser.get("/v1/session")).json()
     assert datetime.fromisoformat(session["signedInAt"]).tzinfo == UTC
+
+
+async def test_a_key_can_leave_although_its_owner_never_came_back(
+    service: Service, broker: SimulatedBroker, clock: SettableClock, rows: asyncpg.Connection
+) -> None:
+    old = service.settings.encryption_keys
+    new = type(old[0])("k2", type(old[0].secret)(bytes(range(50, 82))))
+    alone = service.settings.model_copy(update={"encryption_keys": (new,)})
+    async with signed_in(service, broker):
+        with pytest.raises(NotReady, match="ENCRYPTION_KEYS lacks k1"):
+            async with open_resources(alone, clock):
+                pass
+        clock.advance(timedelta(days=1, minutes=1))
+        async with serving(alone, clock):
+            assert await rows.fetchval("SELECT token_sealed FROM broker_sessions") is None
+            assert await rows.fetchval("SELECT ended_reason FROM broker_sessions") == "expired"
+
+
+async def test_an_expired_token_is_erased_when_somebody_asks_for_it(
+    service: Service, broker: SimulatedBroker, rows: asyncpg.Connection
+) -> None:
+    async with signed_in(service, broker) as browser:
+        await rows.execute("UPDATE broker_sessions SET expires_at = now() - interval '1 second'")
+        assert slug(await browser.get("/v1/funds")) == "broker-session-expired"
+    assert await rows.fetchval("SELECT token_sealed FROM broker_sessions") is None
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        b"\xa0session=%s", b"\x85session=%s", b"session=x; \xa0session=%s", b"session=%s; session=x",
+        b"SESSION=%s", b"session=%s; Session=x", b'session="%s"',
+    ],
+)  # fmt: skip
+async def test_a_cookie_that_only_looks_like_ours_is_none(
+    service: Service, broker: SimulatedBroker, cookie: bytes
+) -> None:
+    """Chromium stores a name with such a byte before it although `__Host-` names are for their own host alone."""
+    async with signed_in(service, broker) as browser, Browser(service) as other:
+        token = browser.cookies["session"].encode()
+        planted = await other.get("/v1/session", headers={b"Cookie": cookie % token})
+        assert slug(planted) == "not-signed-in"
+        exact = await other.get("/v1/session", headers={b"Cookie": b"a=b;\t session=%s ; c" % token})
+        assert exact.status_code == 200

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.broker.paths import Call, Paths
-from app.settings import Settings
+from app.settings import Settings, UnreadableFile
 from tests.support.configured import KEY, configured
 
 RANDOM_KEY = base64.b64encode(bytes(range(100, 132))).decode()
@@ -122,10 +122,44 @@ def test_two_keys_are_a_ring() -> None:
     "changed",
     [{"database_url": "mysql://h/d"}, {"public_base_url": "partner.co.in"}, {"public_base_url": "https://u:p@h/"},
      {"frontend_origins": ""}, {"broker_session_cutoffs": "25:00"}, {"trusted_proxies": "nonsense"},
-     {"log_level": "LOUD"}, {"app_env": "staging"}],
+     {"log_level": "LOUD"}, {"app_env": "staging"}, {"public_base_url": "https://api.partner.co.in/?a=b"},
+     {"frontend_origins": "https://app.partner.co.in/shop"}, {"broker_login_url": "nonsense"},
+     {"broker_login_url": "https://x:99999/"}, {"broker_paths": "{bad"}, {"broker_paths": "[]"},
+     {"session_absolute_timeout": "1e12"}, {"database_url": "postgresql://u@h:abc/d"},
+     {"database_url": "postgresql://u:top?secret@h/d"}, {"database_url": "postgresql://u:top/secret@h/d"},
+     {"database_url": "postgresql://[bad/d"}],
 )  # fmt: skip
 def test_nonsense_is_refused(changed: dict[str, str]) -> None:
     refused(**changed)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql:///d?host=/run/pg", "postgresql://u:p%2Fw@[::1]:5432/d?sslmode=verify-full", "postgresql:///",
+     "postgresql://u@one:5432,two:5433/d?target_session_attrs=read-write", "postgresql://u:p@db.internal/d"],
+)  # fmt: skip
+def test_whatever_libpq_understands_is_taken(url: str) -> None:
+    assert configured(url, "http://b").database_url.get_secret_value() == url
+
+
+def test_what_a_file_named_in_dotenv_holds_is_read_and_what_it_lacks_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{name.upper()}={value}" for name, value in PRODUCTION.items() if name != "broker_api_secret"]
+    (tmp_path / ".env").write_text("\n".join([*lines, "BROKER_API_SECRET_FILE=secret"]))
+    (tmp_path / "secret").write_text("from-a-file-7Hq")
+    assert Settings.from_environment().broker_api_secret.get_secret_value() == "from-a-file-7Hq"
+    (tmp_path / "secret").unlink()
+    with pytest.raises(UnreadableFile, match=r"^BROKER_API_SECRET_FILE: secret can't be read as text\.$"):
+        Settings.from_environment()
+
+
+@pytest.mark.parametrize("paths", [[], "", "http://evil.example/x", "a/../b", ["a", "x y"]])
+def test_a_path_that_would_lead_a_token_elsewhere_is_refused(paths: str | list[str]) -> None:
+    for exchange, overrides in ((("a",), {"funds": paths}), (tuple([paths] if isinstance(paths, str) else paths), {})):
+        with pytest.raises(ValueError, match="paths below BROKER_BASE_URL"):
+            Paths(exchange, overrides)
 
 
 def test_settings_come_from_the_environment_and_secrets_from_files(

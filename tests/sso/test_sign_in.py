@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.clock import SettableClock
 from tests.support.configured import API_SECRET
-from tests.support.investor import Browser, slug
+from tests.support.investor import Browser, signed_in, slug
 from tests.support.service import Service, serving
 from tests.support.simulated import SimulatedBroker
 
@@ -363,3 +363,99 @@ async def test_who_waits_for_a_replica_that_died_in_the_middle_is_told_to_begin_
         answer = await browser.get(f"{replica.url}/sso/callback", params=parameters)
     assert (answer.status_code, slug(answer)) == (409, "auth-code-used")
     assert len(broker.received("exchange")) == 1
+
+
+@pytest.mark.parametrize(("profile", "kind"), [(None, "user-mismatch"), ("http500", "login-refused")])
+async def test_the_border_between_user_id_and_code_can_not_be_moved(
+    service: Service, broker: SimulatedBroker, rows: asyncpg.Connection, profile: str | None, kind: str
+) -> None:
+    """The checksum has no border in it: without the broker's own word `AB123` + `4CODE` would pass for `AB1234`."""
+    broker.break_call("exchange", "noClientId")
+    if profile:
+        broker.break_call("profile", profile)
+    code = broker.code_for("AB1234")["authCode"]
+    async with Browser(service) as browser:
+        await browser.begin_login()
+        answer = await browser.come_back({"userId": "AB123", "authCode": f"4{code}"})
+        assert (answer.status_code, slug(answer)) == (403, kind)
+        assert slug(await browser.get("/v1/session")) == "not-signed-in"
+    assert await rows.fetchval("SELECT count(*) FROM broker_sessions") == 0
+
+
+async def test_an_unnamed_client_signs_in_without_a_profile_by_a_code_of_the_known_form(
+    service: Service, broker: SimulatedBroker
+) -> None:
+    broker.break_call("exchange", "noClientId")
+    broker.break_call("profile", "http500")
+    async with Browser(service) as browser:
+        assert (await browser.sign_in(broker)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image", "Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Purpose": "prefetch"},
+        {"Purpose": "prefetch"},
+    ],
+)  # fmt: skip
+async def test_a_sign_in_is_a_visit_and_no_part_of_a_page(
+    service: Service, broker: SimulatedBroker, headers: dict[str, str]
+) -> None:
+    async with Browser(service) as browser:
+        begun = await browser.get("/sso/login", headers=headers)
+        assert begun.status_code == 403
+        assert "set-cookie" not in begun.headers
+        await browser.begin_login()
+        assert (await browser.come_back(broker.code_for("AB1234"), **headers)).status_code == 403
+        assert broker.received() == []
+        person = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}
+        assert (await browser.come_back(broker.code_for("AB1234"), **person)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("path", "is_refused"),
+    [("/sso/callback?authCode=X&userId=EV1", True), ("/v1/session", True), ("/portal/?q=1#x", False), ("", False),
+     ('/portal/?q="' + '"' * 50, True)],
+)  # fmt: skip
+async def test_a_target_is_a_page(service: Service, path: str, is_refused: bool) -> None:
+    async with Browser(service) as browser:
+        assert (await browser.begin_login(service.url + path)).status_code == (422 if is_refused else 303)
+
+
+async def test_while_the_name_is_fetched_other_devices_use_the_new_session(
+    service: Service, broker: SimulatedBroker
+) -> None:
+    async with signed_in(service, broker) as phone, Browser(service) as desk:
+        broker.break_call("profile", "slow", seconds=1.0)
+        await desk.begin_login()
+        coming = asyncio.create_task(desk.come_back(broker.code_for("AB1234")))
+        while len(broker.received("profile")) < 2:  # noqa: ASYNC110  # it happens in another process
+            await asyncio.sleep(0.02)
+        assert (await phone.get("/v1/funds")).status_code == 200
+        assert not coming.done()
+        assert (await coming).status_code == 303
+
+
+async def test_the_page_of_a_failure_leads_back_to_where_one_was_going(
+    service: Service, broker: SimulatedBroker
+) -> None:
+    broker.break_call("exchange", "invalidAuthCode")
+    target = f"{service.url}/portal/?tab=orders"
+    async with Browser(service) as browser:
+        await browser.begin_login(target)
+        page = await browser.come_back(broker.code_for("AB1234"), Accept="text/html")
+    assert page.status_code == 403
+    assert f'name="return_to" value="{target}"' in page.text
+
+
+async def test_a_person_is_told_what_is_wrong_with_the_address(service: Service) -> None:
+    html = {"Accept": "text/html"}
+    async with Browser(service) as browser:
+        strange = await browser.get("/sso/login", params={"return_to": "https://evil.example/"}, headers=html)
+        assert "return_to is not within this service&#x27;s frontends." in strange.text
+        missing = await browser.get("/sso/callback", params={"userId": "AB1234"}, headers=html)
+        assert "authCode is missing." in missing.text
+        long = await browser.get("/sso/callback?authCode=" + "x" * 9000, headers=html)
+        assert (long.status_code, long.headers["content-type"]) == (414, "text/html; charset=utf-8")
