@@ -21,8 +21,9 @@ from app.middleware import Failures, Gates, RequestContext
 from app.openapi import exact_openapi
 from app.orders import routes as orders
 from app.portfolio import routes as portfolio
-from app.problems import InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem, ProblemRenderer
+from app.problems import InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
 from app.profile import routes as profile
+from app.rendering import ProblemRenderer
 from app.resources import Resources, open_resources
 from app.sessions import routes as sessions
 from app.settings import Settings
@@ -66,7 +67,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     if settings.are_docs_served:
         guide.serve_docs(app)
     if not settings.is_production:
-        guide.serve_portal(app)
+        guide.serve_portal(app, settings.public_base_url)
     return app
 
 

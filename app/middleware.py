@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import monotonic, random_bytes
 from app.observability import logger
-from app.problems import CrossSiteRequest, InternalError, InvalidRequest, Problem, ProblemRenderer, TooLarge
+from app.problems import CrossSiteRequest, InternalError, InvalidRequest, Problem, TooLarge
+from app.rendering import ProblemRenderer
 from app.safeguards.cross_site import Provenance, is_cross_site
 
 _log = logger("access")

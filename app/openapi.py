@@ -4,7 +4,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.problems import SCHEMA
+from app.openapi_examples import EXAMPLES
+from app.problems import MEDIA_TYPE, SCHEMA
+
+_HEADERS_OF = {"303": ["Location", "Set-Cookie"], "503": ["Retry-After"]}
+_ABOUT = {
+    "X-Request-ID": "The request's id, as the log has it; the caller's own where it sent one",
+    "Location": "Where to go now",
+    "Set-Cookie": "Our cookie, HttpOnly",
+    "Retry-After": "Seconds to wait",
+}
 
 
 def exact_openapi(app: FastAPI) -> None:
@@ -33,8 +42,34 @@ def _mended(document: dict[str, Any]) -> dict[str, Any]:
             "description": "Set by /sso/callback; named `session` in development. HttpOnly: scripts never see it.",
         }
     }
+    for name, schema in schemas.items():
+        _describe(name, schema)
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if path.startswith("/v1/"):
                 operation["security"] = [{"session": []}]
+            _complete(path, operation["responses"])
     return document
+
+
+def _describe(name: str, schema: dict[str, Any]) -> None:
+    """Give a schema its example and drop the titles that only repeat a field's name."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+    if name in EXAMPLES:
+        schema["examples"] = [EXAMPLES[name]]
+
+
+def _complete(path: str, responses: dict[str, Any]) -> None:
+    """Add what every route shares: the headers, any other problem, and pages for people at the sign-in."""
+    responses["default"] = {
+        "description": "Any other problem: `too-large`, `method-not-allowed`, `internal-error`, and later ones",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, response in responses.items():
+        named = ["X-Request-ID", *_HEADERS_OF.get(status, [])]
+        response["headers"] = {name: {"schema": {"type": "string"}, "description": _ABOUT[name]} for name in named}
+        if path.startswith("/sso/") and MEDIA_TYPE in response.get("content", {}):
+            response["content"]["text/html"] = {
+                "schema": {"type": "string", "description": "For a browser that navigates"}
+            }

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from html import escape
 
@@ -32,7 +33,7 @@ class Button:
 
 def page(title: str, paragraphs: list[str], *, button: Button | None = None, small_print: str = "") -> str:
     """Return one whole HTML page; every text given is shown as text, whatever it holds."""
-    body = "".join(f"<p>{escape(text)}</p>" for text in paragraphs if text)
+    body = "".join(f"<p>{_marked(escape(text))}</p>" for text in paragraphs if text)
     small = f'<p class="soft">{escape(small_print)}</p>' if small_print else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -49,6 +50,11 @@ def content_security_policy(*form_targets: str) -> str:
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action {targets}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
+
+
+def _marked(escaped: str) -> str:
+    """Show what stands between back-quotes as code, as our docstrings mean it."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
 
 
 def _form(button: Button) -> str:

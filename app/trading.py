@@ -4,7 +4,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
@@ -13,7 +13,14 @@ def _plain(amount: Decimal) -> str:
     return format(amount, "f")
 
 
-Rupees = Annotated[Decimal, PlainSerializer(_plain, return_type=str, when_used="json")]
+Rupees = Annotated[
+    Decimal,
+    PlainSerializer(_plain, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "description": "Rupees, as a decimal string"},
+        mode="serialization",
+    ),
+]
 """Money or a price in rupees; a decimal string in JSON, never a float and never with an exponent."""
 
 

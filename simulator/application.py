@@ -2,6 +2,7 @@
 
 from json import JSONDecodeError
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -18,7 +19,7 @@ def create_app(config: Config) -> Starlette:
     app = Starlette(
         routes=[*login.routes(), *control.routes(), *broker_api.routes()],
         middleware=[Middleware(Wire, broker=broker)],
-        exception_handlers={404: _not_there, 405: _not_there, JSONDecodeError: _not_json},
+        exception_handlers={404: _not_there, 405: _not_there, JSONDecodeError: _not_json, ValidationError: _not_wanted},
     )
     app.router.redirect_slashes = False
     app.state.broker = broker
@@ -27,6 +28,15 @@ def create_app(config: Config) -> Starlette:
 
 async def _not_json(_request: Request, _error: Exception) -> Response:
     return JSONResponse({"status": "Not ok", "message": "Invalid request", "result": []}, status_code=400)
+
+
+async def _not_wanted(_request: Request, error: Exception) -> Response:
+    errors = (
+        error.errors(include_url=False, include_context=False, include_input=False)
+        if isinstance(error, ValidationError)
+        else []
+    )
+    return JSONResponse({"error": "the switch can't be read", "details": errors}, status_code=422)
 
 
 async def _not_there(request: Request, error: Exception) -> Response:

@@ -1,7 +1,10 @@
 """The control API below `/_simulator/`: switches, shortcuts and the list of what was received. A tool for loopback."""
 
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qs
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -15,10 +18,48 @@ from simulator.state import Broker, Fault
 _SHAPE_SWITCHES = frozenset(f"{call}={shape}" for call in CALLS for shape in shape_names(call))
 
 
+def _known_fault(name: str) -> str:
+    if name not in FAULTS:
+        raise ValueError("no such fault")
+    return name
+
+
+class _Wanted(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+
+class _WantedFault(_Wanted):
+    fault: Annotated[str, AfterValidator(_known_fault)]
+    times: int | None = Field(None, ge=1)
+    seconds: float | None = Field(None, ge=0, le=600)
+
+
+class _WantedShape(_Wanted):
+    shape: str
+
+
+class _WantedCode(_Wanted):
+    user_id: str
+
+
+class _WantedApp(_Wanted):
+    """How the vendor's app and the exchange are to behave; what is not named stays."""
+
+    redirect_url: str | None = None
+    approved: bool | None = None
+    exchange_paths: tuple[str, ...] | None = None
+    missing_answer: Literal["404", "405", "invalid-parameter"] | None = None
+    html_for_unknown_paths: bool | None = None
+
+
+W = TypeVar("W", bound=_Wanted)
+
+
 def routes() -> list[Route]:
     """Return everything that docs/simulator.md lists."""
     base = "/_simulator"
     return [
+        Route(base, _to_page, methods=["GET"]),
         Route(f"{base}/", _page, methods=["GET"]),
         Route(f"{base}/switch", _switch, methods=["POST"]),
         Route(f"{base}/state", _state, methods=["GET"]),
@@ -38,6 +79,15 @@ def routes() -> list[Route]:
 def _broker(request: Request) -> Broker:
     broker: Broker = request.app.state.broker
     return broker
+
+
+async def _wanted(request: Request, kind: type[W]) -> W:
+    """Read what is wanted; a body that can't be is answered with 422 by the application."""
+    return kind.model_validate_json(await request.body())
+
+
+async def _to_page(_request: Request) -> Response:
+    return RedirectResponse("/_simulator/", status_code=303)
 
 
 async def _page(request: Request) -> Response:
@@ -64,20 +114,18 @@ async def _reset(request: Request) -> Response:
 
 
 async def _change_app(request: Request) -> Response:
-    """Change how the vendor's app and the exchange behave; what is not named stays."""
-    app, wanted = _broker(request).app, await request.json()
-    app.redirect_url = wanted.get("redirectUrl", app.redirect_url)
-    app.approved = wanted.get("approved", app.approved)
-    app.exchange_paths = tuple(wanted.get("exchangePaths", app.exchange_paths))
-    app.missing_answer = wanted.get("missingAnswer", app.missing_answer)
-    app.html_for_unknown_paths = wanted.get("htmlForUnknownPaths", app.html_for_unknown_paths)
+    wanted = await _wanted(request, _WantedApp)
+    for name, value in wanted.model_dump(exclude_none=True).items():
+        setattr(_broker(request).app, name, value)
+    if wanted.exchange_paths is not None:
+        _broker(request).app.exchange_paths = tuple(f"/{path.lstrip('/')}" for path in wanted.exchange_paths)
     return Response(status_code=204)
 
 
 async def _hand_out_code(request: Request) -> Response:
     """Return what a login would append to the redirect URL."""
-    broker, wanted = _broker(request), await request.json()
-    investor = broker.investor(str(wanted.get("userId")))
+    broker, wanted = _broker(request), await _wanted(request, _WantedCode)
+    investor = broker.investor(wanted.user_id)
     if investor is None:
         return _unknown("investor")
     return JSONResponse({"authCode": broker.hand_out_code(investor), "userId": investor.sso_id})
@@ -97,35 +145,38 @@ async def _forget_requests(request: Request) -> Response:
 
 
 async def _expire(request: Request) -> Response:
-    _broker(request).expire(request.path_params["user"])
+    user = _user(request)
+    if user is None:
+        return _unknown("investor")
+    _broker(request).expire(user)
     return Response(status_code=204)
 
 
 async def _set_fault(request: Request) -> Response:
     """Switch a fault on for one investor (or `*`) and one call (or `*`)."""
-    user, call, wanted = request.path_params["user"], request.path_params["call"], await request.json()
-    if call not in ("*", *CALLS) or wanted.get("fault") not in FAULTS:
-        return _unknown("call or fault")
-    _broker(request).faults[user, call] = Fault(wanted["fault"], wanted.get("times"), wanted.get("seconds"))
+    user, call, wanted = _user(request), request.path_params["call"], await _wanted(request, _WantedFault)
+    if user is None or call not in ("*", *CALLS):
+        return _unknown("investor or call")
+    _broker(request).faults[user, call] = Fault(wanted.fault, wanted.times, wanted.seconds)
     return Response(status_code=204)
 
 
 async def _clear_fault(request: Request) -> Response:
-    _broker(request).faults.pop((request.path_params["user"], request.path_params["call"]), None)
+    _broker(request).faults.pop((_user(request) or "", request.path_params["call"]), None)
     return Response(status_code=204)
 
 
 async def _clear_faults(request: Request) -> Response:
-    _clear(_broker(request), request.path_params["user"])
+    _clear(_broker(request), _user(request) or "")
     return Response(status_code=204)
 
 
 async def _set_shape(request: Request) -> Response:
-    """Switch the shape of one call's answers for one investor."""
-    user, call, wanted = request.path_params["user"], request.path_params["call"], await request.json()
-    if call not in CALLS or wanted.get("shape") not in shape_names(call):
-        return _unknown("call or shape")
-    _broker(request).shapes[user, call] = wanted["shape"]
+    """Switch the shape of one call's answers for one investor (or `*`)."""
+    user, call, wanted = _user(request), request.path_params["call"], await _wanted(request, _WantedShape)
+    if user is None or call not in CALLS or wanted.shape not in shape_names(call):
+        return _unknown("investor, call or shape")
+    _broker(request).shapes[user, call] = wanted.shape
     return Response(status_code=204)
 
 
@@ -143,14 +194,21 @@ async def _switch(request: Request) -> Response:
             broker.expire(user)
         case "clear":
             _clear(broker, user)
-        case "set" if kind in FAULTS:
+        case "set" if kind in FAULTS and call in ("*", *CALLS):
             broker.faults[user, call] = Fault(kind)
-        case "set" if kind in _SHAPE_SWITCHES:
+        case "shape" if kind in _SHAPE_SWITCHES:
             shaped, _, shape = kind.partition("=")
             broker.shapes[user, shaped] = shape
         case _:
             return _unknown("action")
     return RedirectResponse("/_simulator/", status_code=303)
+
+
+def _user(request: Request) -> str | None:
+    """Return the investor a path names, in his own spelling, or `*` for all; none for one that there is not."""
+    named = request.path_params["user"]
+    investor = _broker(request).investor(named)
+    return investor.id if investor else ("*" if named == "*" else None)
 
 
 def _clear(broker: Broker, user: str) -> None:

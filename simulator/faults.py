@@ -88,4 +88,6 @@ BEHAVIOURS: dict[str, str] = {
 }
 """Faults that need more than a canned answer."""
 
-FAULTS = (*CANNED, *BEHAVIOURS)
+ABOUT_FAULTS = {name: canned.about for name, canned in CANNED.items()} | BEHAVIOURS
+
+FAULTS = tuple(ABOUT_FAULTS)

@@ -46,7 +46,7 @@ def _equity(today: datetime) -> Investor:
         id="AB1234", sso_id="AB1234", name="Asha Menon", about="Equity: holdings, orders of every kind, trades",
         opening_balance=25_000.5, margin_used=3_970.0, orders=book.orders, trades=book.trades,
         holdings=[
-            _holding("INE669E01016", "30", "7.87", "-236.09999", [("NSE", "14366", "IDEA-EQ", "13.95", "13.95"),
+            _holding("INE669E01016", "30", "21.82", "-236.09999", [("NSE", "14366", "IDEA-EQ", "13.95", "13.95"),
                                                              ("NFO", "532822", "IDEA", "0", "0")]),
             _holding("INE081A01020", "120", "118.40", "2898.00", [("BSE", "500470", "TATASTEEL", "141.90", "142.55"),
                                                                   ("NSE", "3499", "TATASTEEL-EQ", "141.95", "142.55")]),

@@ -29,7 +29,8 @@ async def _log_in(request: Request) -> Response:
     form = parse_qs((await request.body()).decode())
     investor = broker.investor(form.get("userId", [""])[0])
     if investor is None or form.get("password", [""])[0] != investor.password:
-        page = login_page(broker, broker.config.app_code, "User id or password is wrong.")
+        chosen = investor.id if investor else ""
+        page = login_page(broker, broker.config.app_code, "User id or password is wrong.", chosen)
         return HTMLResponse(page, status_code=200)
     code = broker.hand_out_code(investor)
     # By plain concatenation, as the broker does it (contract §1.1).

@@ -4,10 +4,13 @@ from html import escape
 from urllib.parse import quote
 
 from simulator.calls import CALLS
-from simulator.faults import FAULTS
+from simulator.faults import ABOUT_FAULTS
 from simulator.investors import Investor
 from simulator.shapes import shape_names
 from simulator.state import Broker
+
+_CALLS = [("*", "every call"), *((call, call) for call in CALLS)]
+_FAULTS = [(name, f"{name}: {about}") for name, about in ABOUT_FAULTS.items()]
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d1530;--soft:#6b6480;--paper:#f6f4fb;--card:#fff;--line:#e2dcf0;--accent:#5b2bd9}
@@ -21,17 +24,18 @@ h1{margin:0 0 .25rem;font-size:1.4rem}p{color:var(--soft);margin:.4rem 0 1rem}
 label.card{display:flex;gap:.8rem;align-items:center;padding:.7rem .9rem;margin:.5rem 0;border:1px solid var(--line);
 border-radius:10px;cursor:pointer}label.card:has(:checked){border-color:var(--accent);outline:1px solid var(--accent)}
 label.card small{display:block;color:var(--soft)}input[type=password],select{font:inherit;padding:.5rem;
-border-radius:8px;border:1px solid var(--line);background:var(--paper);color:inherit}
+border-radius:8px;border:1px solid var(--line);background:var(--paper);color:inherit}select{max-width:26rem}
 button{font:inherit;font-weight:600;padding:.55rem 1.2rem;border:0;border-radius:9px;background:var(--accent);
 color:#fff;cursor:pointer}.error{color:#b3261e;font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}
 td,th{text-align:left;padding:.35rem .5rem;border-bottom:1px solid var(--line)}
-form.row{display:flex;gap:.5rem;flex-wrap:wrap}
+form.row{display:flex;gap:.5rem;flex-wrap:wrap;margin:.35rem 0}
 """
 
 
-def login_page(broker: Broker, app_code: str, error: str = "") -> str:
+def login_page(broker: Broker, app_code: str, error: str = "", chosen: str = "") -> str:
     """Return the page at which an investor proves who he is."""
-    cards = "".join(_card(each, is_first=not at) for at, each in enumerate(broker.investors.values()))
+    everybody = list(broker.investors.values())
+    cards = "".join(_card(each, is_chosen=each.id == (chosen or everybody[0].id)) for each in everybody)
     told = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
     return _page(
         "Log in to Gopocket (simulator)",
@@ -67,8 +71,8 @@ def switches_page(broker: Broker) -> str:
     )
 
 
-def _card(investor: Investor, *, is_first: bool) -> str:
-    checked = " checked" if is_first else ""
+def _card(investor: Investor, *, is_chosen: bool) -> str:
+    checked = " checked" if is_chosen else ""
     return (
         f'<label class="card"><input type="radio" name="userId" value="{escape(investor.id)}"{checked}><span>'
         f"<b>{escape(investor.name)}</b> · {escape(investor.id)}<small>{escape(investor.about)}</small></span></label>"
@@ -76,28 +80,27 @@ def _card(investor: Investor, *, is_first: bool) -> str:
 
 
 def _row(broker: Broker, investor: Investor) -> str:
-    faults = [f"{call}: {fault.name}" for (user, call), fault in broker.faults.items() if user == investor.id]
-    shapes = [f"{call}: {shape}" for (user, call), shape in broker.shapes.items() if user == investor.id]
-    options = _options(("*", *CALLS))
-    kinds = _options(("", *FAULTS)) + "".join(
-        f'<option value="{call}={shape}">{call} shaped {shape}</option>'
-        for call in CALLS
-        for shape in shape_names(call)
-    )
+    whose = {investor.id, "*"}
+    faults = [f"{call}: {fault.name}" for (user, call), fault in broker.faults.items() if user in whose]
+    shapes = [f"{call}: {shape}" for (user, call), shape in broker.shapes.items() if user in whose]
+    named = [(f"{call}={shape}", f"{call}: {shape}") for call in CALLS for shape in shape_names(call)]
     return (
         f"<tr><td><b>{escape(investor.name)}</b><br>{escape(investor.id)}</td>"
         f"<td>{escape('; '.join([*faults, *shapes]) or 'nothing')}</td><td>"
         f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
-        f'value="{escape(investor.id)}"><select name="call" aria-label="call">{options}</select>'
-        f'<select name="kind" aria-label="fault or shape">{kinds}</select>'
-        '<button name="action" value="set">Set</button>'
+        f'value="{escape(investor.id)}"><select name="call" aria-label="call">{_options(_CALLS)}</select>'
+        f'<select name="kind" aria-label="fault">{_options(_FAULTS)}</select>'
+        '<button name="action" value="set">Set fault</button></form>'
+        f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
+        f'value="{escape(investor.id)}"><select name="kind" aria-label="shape">{_options(named)}</select>'
+        '<button name="action" value="shape">Set shape</button>'
         '<button name="action" value="clear">Clear</button><button name="action" value="expire">Expire session</button>'
         "</form></td></tr>"
     )
 
 
-def _options(names: tuple[str, ...]) -> str:
-    return "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
+def _options(named: list[tuple[str, str]]) -> str:
+    return "".join(f'<option value="{escape(value)}">{escape(shown)}</option>' for value, shown in named)
 
 
 def _page(title: str, body: str, *, wide: bool = False) -> str:

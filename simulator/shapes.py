@@ -31,8 +31,9 @@ def profile(investor: Investor) -> Fields:
 
 def funds(investor: Investor) -> Fields:
     return ok([{
-        "availableMargin": investor.opening_balance - investor.margin_used, "openingBalance": investor.opening_balance,
-        "marginUsed": investor.margin_used, "payin": 0.0, "stockPledge": 0.0, "holdingSellCredit": 0.0,
+        "availableMargin": round(investor.opening_balance - investor.margin_used, 2),
+        "openingBalance": investor.opening_balance, "marginUsed": investor.margin_used,
+        "payin": 0.0, "stockPledge": 0.0, "holdingSellCredit": 0.0,
         "brokerage": 0.0, "exposure": 0.0, "span": 0.0, "premium": 0.0,
         "unclearedCash": max(-investor.opening_balance, 0.0), "payout": 0.0,
     }])  # fmt: skip
@@ -98,7 +99,7 @@ def order_history(investor: Investor, order_no: str) -> Fields:
     if found is None:
         return nothing("no data")
     status = str(found["orderStatus"])
-    return ok([_step(found, status, status.title()), _step(found, "PENDING", "NewAck")])
+    return ok([_step(found, status, status.title()), _step(found | _UNTOUCHED, "PENDING", "NewAck")])
 
 
 def order_history_in_raw_codes(investor: Investor, order_no: str) -> Fields:
@@ -169,6 +170,10 @@ def _holding_of_2023(holding: Fields) -> Fields:
         "exDetails": [{"symbol": each["tradingSymbol"], "exchange": each["exchange"], "token": each["token"],
                        "previousClose": each["pdc"]} for each in listed],
     }  # fmt: skip
+
+
+_UNTOUCHED: Fields = {"fillShares": "0", "avgTradePrice": None, "exchOrderId": None}
+"""How an order stands when it has just been taken."""
 
 
 def _step(order: Fields, status: str, report: str) -> Fields:

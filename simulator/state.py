@@ -102,15 +102,15 @@ class Broker:
         return token
 
     def expire(self, user_id: str) -> None:
-        """Kill an investor's token, as the night does."""
-        self._tokens = {token: owner for token, owner in self._tokens.items() if owner != user_id}
+        """Kill an investor's token (or with `*` everybody's), as the night does."""
+        self._tokens = {token: owner for token, owner in self._tokens.items() if user_id not in (owner, "*")}
 
     def owner_of_token(self, token: str) -> Investor | None:
         """Return whom a token speaks for, none for a dead one."""
         return self.investors.get(self._tokens.get(token, ""))
 
     def shape(self, user_id: str, call: str, default: str) -> str:
-        return self.shapes.get((user_id, call)) or self.shapes.get((user_id, "*")) or default
+        return self.shapes.get((user_id, call)) or self.shapes.get(("*", call)) or default
 
     def take_fault(self, user_id: str, call: str) -> Fault | None:
         """Return the fault that this call of an investor meets now, and count it down."""

@@ -18,12 +18,14 @@ class Health(Model):
     status: Literal["ok"] = "ok"
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def read_liveness() -> Health:
     """Answer as long as the process runs."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=answers(TemporarilyUnavailable))
 async def read_readiness(*, state: State) -> Health:
     """Answer well while the database is there and its schema is not behind this release."""

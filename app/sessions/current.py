@@ -1,5 +1,6 @@
 """Who is calling: the session behind the cookie, or the reason why there is none."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, cast
 
@@ -62,4 +63,5 @@ async def _live_session(db: Database, hashed: bytes, clock: Clock, settings: Set
             raise SessionExpired
         if is_activity and now - session.last_seen_at >= touch_interval(settings.session_idle_timeout):
             await store.touch(tx, session.id, now)
+            return replace(session, last_seen_at=now)
     return session

@@ -1,5 +1,7 @@
 """The session as the frontend sees it, and its end."""
 
+from typing import Literal, cast
+
 from fastapi import APIRouter, Response
 from pydantic import AwareDatetime
 
@@ -11,6 +13,8 @@ from app.sessions.current import SignedIn, idle_end
 from app.trading import Model
 
 router = APIRouter(prefix="/v1", tags=["session"])
+
+Reason = Literal["expired", "refused-by-broker"]
 
 LOGGED_OUT = "logged-out"
 
@@ -27,7 +31,7 @@ class BrokerConnection(Model):
 
     connected: bool
     expires_at: AwareDatetime | None
-    reason: str | None
+    reason: Reason | None
     login_url: str
 
 
@@ -75,6 +79,6 @@ def _connection(investor: Investor, login_url: str) -> BrokerConnection:
     return BrokerConnection(
         connected=reason is None,
         expires_at=broker.expires_at if broker else None,
-        reason=reason,
+        reason=cast("Reason | None", reason),
         login_url=login_url,
     )

@@ -61,9 +61,10 @@ function header(session) {
       el("img", { src: "favicon.svg", alt: "", width: "36", height: "36" }),
       el("div", {},
         el("strong", { "data-testid": "investor-name" }, user.name ?? user.id),
-        el("small", {}, `${user.id} · signed in ${dayAndTime(session.signedInAt)}`))),
+        el("small", { "data-testid": "session-ends" },
+          `${user.id} · signed in until ${dayAndTime(session.expiresAt)}, unused until ${dayAndTime(session.idleExpiresAt)}`))),
     el("div", { class: "tools" },
-      badge(broker.connected ? `Gopocket until ${clock(broker.expiresAt)}` : "Gopocket session ended", broker.connected ? "good" : "bad"),
+      badge(broker.connected ? `Gopocket until ${dayAndTime(broker.expiresAt)}` : "Gopocket session ended", broker.connected ? "good" : "bad"),
       button("Log out", logOut, "quiet", { "data-testid": "log-out" })));
 }
 

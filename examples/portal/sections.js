@@ -11,21 +11,22 @@ const STATUS_TONES = {
 
 const AT_MARKET = new Set(["MARKET", "SL-M"]); // the broker says 0 for the price of these
 
+const inRupees = (amount) => (amount === null ? words(null) : `₹ ${rupees(amount)}`);
 const text = (title, field) => ({ title, show: (row) => words(row[field]) });
 const count = (title, field) => ({ title, isNumber: true, show: (row) => quantity(row[field]) });
-const money = (title, field) => ({ title, isNumber: true, show: (row) => rupees(row[field]) });
-const result = (title, field) => ({ title, isNumber: true, show: (row) => signed(row[field]), tone: (row) => tone(row[field]) });
+const money = (title, field) => ({ title: `${title} ₹`, isNumber: true, show: (row) => rupees(row[field]) });
+const result = (title, field) => ({ title: `${title} ₹`, isNumber: true, show: (row) => signed(row[field]), tone: (row) => tone(row[field]) });
 
 export const SECTIONS = [
   {
     id: "funds", title: "Funds", path: "/v1/funds",
     render: (funds) => facts([
-      ["Available margin", rupees(funds.availableMargin), "large"],
-      ["Opening balance", rupees(funds.openingBalance), tone(funds.openingBalance) === "loss" ? "loss" : ""],
-      ["Margin used", rupees(funds.marginUsed)],
-      ["Collateral", rupees(funds.collateral)],
-      ["Pay-in today", rupees(funds.payin)],
-      ["Uncleared cash", rupees(funds.unclearedCash)],
+      ["Available margin", inRupees(funds.availableMargin), "large"],
+      ["Opening balance", inRupees(funds.openingBalance), tone(funds.openingBalance) === "loss" ? "loss" : ""],
+      ["Margin used", inRupees(funds.marginUsed)],
+      ["Collateral", inRupees(funds.collateral)],
+      ["Pay-in today", inRupees(funds.payin)],
+      ["Uncleared cash", inRupees(funds.unclearedCash)],
     ]),
   },
   {
@@ -60,7 +61,7 @@ export const SECTIONS = [
       { title: "Side", show: (row) => badge(words(row.transactionType), row.transactionType === "SELL" ? "sell" : "buy") },
       { title: "Filled", isNumber: true, show: (row) => `${quantity(row.filledQuantity)} / ${quantity(row.quantity)}` },
       { title: "Type", show: (row) => [row.orderType, row.variety === "AMO" ? "AMO" : null].filter(Boolean).join(" ") || words(null) },
-      { title: "Price", isNumber: true, show: (row) => (AT_MARKET.has(row.orderType) ? "market" : rupees(row.price)) },
+      { title: "Price ₹", isNumber: true, show: (row) => (AT_MARKET.has(row.orderType) ? "market" : rupees(row.price)) },
       money("Trigger", "triggerPrice"),
       { title: "Status", show: (row) => statusOf(row) },
       { title: "Placed", show: (row) => clock(row.placedAt) },

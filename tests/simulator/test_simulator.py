@@ -236,7 +236,7 @@ def test_the_switches_page_works_with_forms_alone(broker: SimulatedBroker) -> No
     httpx.post(f"{control}/switch", data={"action": "set", "userId": "AB1234", "call": "funds", "kind": "http500"})
     assert ask(broker, "funds", token).status_code == 500
     httpx.post(f"{control}/switch", data={"action": "clear", "userId": "AB1234"})
-    httpx.post(f"{control}/switch", data={"action": "set", "userId": "AB1234", "kind": "holdings=2023"})
+    httpx.post(f"{control}/switch", data={"action": "shape", "userId": "AB1234", "kind": "holdings=2023"})
     assert "holdingVal" in ask(broker, "holdings", token).text
     httpx.post(f"{control}/switch", data={"action": "expire", "userId": "AB1234"})
     assert ask(broker, "funds", token).status_code == 401
@@ -251,15 +251,17 @@ def test_the_switches_page_works_with_forms_alone(broker: SimulatedBroker) -> No
     [
         ("investors/AB1234/faults/funds", {"fault": "nonsense"}),
         ("investors/AB1234/faults/nonsense", {"fault": "slow"}),
-        ("investors/AB1234/shapes/funds", {"shape": "2023"}),
+        ("investors/AB1234/shapes/funds", {"shape": "2023"}), ("investors/NOBODY/faults/funds", {"fault": "slow"}),
+        ("investors/AB1234/faults/funds", {"fault": "slow", "times": "x"}), ("app", {"missingAnswer": "418"}),
+        ("investors/AB1234/faults/funds", []), ("app", {"redirect": "x"}),
     ],
 )  # fmt: skip
-def test_an_unknown_switch_is_refused(broker: SimulatedBroker, path: str, content: dict[str, str]) -> None:
+def test_an_unknown_switch_is_refused(broker: SimulatedBroker, path: str, content: object) -> None:
     assert httpx.put(f"{broker.url}/_simulator/{path}", json=content).status_code == 422
 
 
 def test_what_is_no_json_is_refused(broker: SimulatedBroker) -> None:
-    assert httpx.put(f"{broker.url}/_simulator/app", content=b"{").status_code == 400
+    assert httpx.put(f"{broker.url}/_simulator/app", content=b"{").status_code == 422
     assert httpx.post(f"{broker.url}{EXCHANGE}", content=b"{").status_code == 400
 
 

@@ -1,0 +1,83 @@
+"""One example of each answer for the OpenAPI document; a test holds them against the models."""
+
+from typing import Any
+
+_ORDER: dict[str, Any] = {
+    "orderNo": "26112300000001", "exchange": "NSE", "tradingSymbol": "IDEA-EQ", "transactionType": "BUY",
+    "quantity": 100, "filledQuantity": 40, "pendingQuantity": 60, "price": "14.10", "triggerPrice": None,
+    "averagePrice": "14.10", "product": "CNC", "orderType": "LIMIT", "variety": "REGULAR", "validity": "DAY",
+    "status": "OPEN", "statusText": "OPEN", "rejectionReason": None, "exchangeOrderId": "1100000000000001",
+    "placementId": None, "placedAt": "2026-11-23T03:51:05Z",
+}  # fmt: skip
+
+_STATE: dict[str, Any] = {
+    "status": "OPEN", "statusText": "OPEN", "report": "Open", "quantity": 100, "filledQuantity": 40, "price": "14.10",
+    "averagePrice": "14.10", "exchangeOrderId": "1100000000000001", "at": "2026-11-23T03:51:05Z",
+}  # fmt: skip
+
+_TRADE: dict[str, Any] = {
+    "tradeId": "79680001", "orderNo": "26112300000001", "exchange": "NSE", "tradingSymbol": "IDEA-EQ",
+    "transactionType": "BUY", "product": "CNC", "quantity": 40, "price": "14.10", "tradedAt": "2026-11-23T03:51:05Z",
+}  # fmt: skip
+
+_LISTING: dict[str, Any] = {"exchange": "NSE", "tradingSymbol": "IDEA-EQ", "token": "14366"}
+
+_HOLDING: dict[str, Any] = {
+    "isin": "INE669E01016", "product": "CNC", **_LISTING, "quantity": 30, "sellableQuantity": 30, "usedQuantity": 0,
+    "averagePrice": "21.82", "lastPrice": "13.95", "previousClose": "13.95", "pnl": "-236.10", "listings": [_LISTING],
+}  # fmt: skip
+
+_POSITION: dict[str, Any] = {
+    "exchange": "NFO", "tradingSymbol": "NIFTY26DEC26000CE", "token": "54957", "product": "NRML", "netQuantity": -150,
+    "buyQuantity": 0, "sellQuantity": 150, "averagePrice": "210.55", "buyAveragePrice": "0.0",
+    "sellAveragePrice": "210.55", "lastPrice": "198.20", "previousClose": "201.00", "realizedPnl": "0.0",
+    "unrealizedPnl": "1852.50", "multiplier": 1, "lotSize": 75,
+}  # fmt: skip
+
+_FUNDS: dict[str, Any] = {
+    "availableMargin": "21030.50", "openingBalance": "25000.50", "marginUsed": "3970.00", "payin": "0.0",
+    "payout": "0.0", "collateral": "0.0", "holdingSellCredit": "0.0", "brokerage": "0.0", "exposure": "0.0",
+    "span": "0.0", "premium": "0.0", "unclearedCash": "0.0",
+}  # fmt: skip
+
+_PROFILE: dict[str, Any] = {
+    "id": "AB1234", "accountId": "AB1234", "name": "Asha Menon", "status": "Activated", "exchanges": ["NSE", "BSE"],
+    "products": ["CNC", "NRML", "MIS"], "email": "a******@mail.example", "mobile": "******10", "pan": "******4K",
+    "depositoryAccounts": ["******5678"],
+}  # fmt: skip
+
+_SESSION: dict[str, Any] = {
+    "user": {"id": "AB1234", "name": "Asha Menon"},
+    "signedInAt": "2026-11-23T03:45:00Z",
+    "expiresAt": "2026-11-24T03:45:00Z",
+    "idleExpiresAt": "2026-11-23T04:15:00Z",
+    "broker": {
+        "connected": True,
+        "expiresAt": "2026-11-23T18:30:00Z",
+        "reason": None,
+        "loginUrl": "https://api.partner.example/sso/login",
+    },
+}
+
+_AS_OF = "2026-11-23T03:52:00Z"
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Order": _ORDER,
+    "OrderState": _STATE,
+    "OrderWithHistory": {**_ORDER, "history": [_STATE]},
+    "OrderList": {"orders": [_ORDER], "asOf": _AS_OF},
+    "Trade": _TRADE,
+    "TradeList": {"trades": [_TRADE], "asOf": _AS_OF},
+    "Listing": _LISTING,
+    "Holding": _HOLDING,
+    "HoldingList": {"holdings": [_HOLDING], "asOf": _AS_OF},
+    "Position": _POSITION,
+    "PositionList": {"positions": [_POSITION], "asOf": _AS_OF},
+    "Funds": _FUNDS,
+    "Profile": _PROFILE,
+    "SessionView": _SESSION,
+    "SessionUser": _SESSION["user"],
+    "BrokerConnection": _SESSION["broker"],
+    "Health": {"status": "ok"},
+}
+"""By the name of the schema."""

@@ -1,0 +1,63 @@
+"""How a problem reaches a caller: as `application/problem+json`, or as a page for a person at our sign-in."""
+
+from fastapi.encoders import jsonable_encoder
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
+
+from app.pages import Button, content_security_policy, page
+from app.problems import MEDIA_TYPE, Problem
+
+
+class ProblemRenderer:
+    """Turns a problem into an answer; knows where our problem pages and our sign-in stand."""
+
+    def __init__(self, public_base_url: str, sign_in_url: str, form_targets: tuple[str, ...]) -> None:
+        self._problems_url = f"{public_base_url}/problems/"
+        self._sign_in_url = sign_in_url
+        self._policy = content_security_policy(*form_targets)
+
+    def answer(self, problem: Problem, scope: Scope) -> Response:
+        """Return the problem as a page for a person whose browser came to our sign-in by itself, else as JSON."""
+        return self.as_page(problem) if _is_navigating(scope) else self.as_json(problem)
+
+    def as_json(self, problem: Problem) -> Response:
+        """Return the problem as `application/problem+json`."""
+        return JSONResponse(
+            self._body(problem), status_code=problem.http_status, headers=problem.headers, media_type=MEDIA_TYPE
+        )
+
+    def as_page(self, problem: Problem) -> Response:
+        """Return the problem as a page for somebody whose browser came to our sign-in by itself."""
+        said = [problem.detail or "", *problem.reasons(), problem.said_to_a_person or "Please try again in a moment."]
+        fields = (("return_to", problem.return_to),) if problem.return_to else ()
+        html = page(
+            problem.title,
+            said,
+            button=Button("Sign in with Gopocket", self._sign_in_url, fields),
+            small_print=f"{problem.slug} ({problem.http_status})",
+        )
+        headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "same-origin", **problem.headers}
+        return HTMLResponse(html, status_code=problem.http_status, headers=headers)
+
+    def _body(self, problem: Problem) -> dict[str, object]:
+        body: dict[str, object] = {
+            "type": self._problems_url + problem.slug,
+            "title": problem.title,
+            "status": problem.http_status,
+        }
+        if problem.detail:
+            body["detail"] = problem.detail
+        if problem.asks_for_sign_in:
+            body["loginUrl"] = self._sign_in_url
+        body.update(jsonable_encoder(problem.members))
+        return body
+
+
+def _is_navigating(scope: Scope) -> bool:
+    """Say whether a person's browser came to our sign-in by itself; the API answers in JSON whatever is accepted."""
+    if scope["type"] != "http" or not scope["path"].startswith("/sso/"):
+        return False
+    headers = Headers(scope=scope)
+    mode = headers.get("sec-fetch-mode")
+    return mode == "navigate" if mode else "text/html" in headers.get("accept", "")
