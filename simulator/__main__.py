@@ -31,11 +31,17 @@ def _options() -> argparse.Namespace:
     defaults, environment = Config(), os.environ  # noqa: TID251  # the same
     parser = argparse.ArgumentParser(prog="simulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9000, help="0 picks a free one")
+    parser.add_argument("--port", type=_port, default=9000, help="0 picks a free one")
     parser.add_argument("--app-code", default=environment.get("SIMULATOR_APP_CODE", defaults.app_code))
     parser.add_argument("--api-secret", default=environment.get("SIMULATOR_API_SECRET", defaults.api_secret))
     parser.add_argument("--redirect-url", default=environment.get("SIMULATOR_REDIRECT_URL", defaults.redirect_url))
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**16:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
 
 
 def _listen(host: str, port: int) -> socket.socket:

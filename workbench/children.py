@@ -28,7 +28,10 @@ class ChildProblem(Exception):  # what a person is told
 
 
 class Child:
-    """One process under a guard; a context manager that returns when it is ready."""
+    """One process under a guard; a context manager that returns when it is ready.
+
+    It runs in the folder of its log: a `.env` in the checkout is somebody's own and has no say in it.
+    """
 
     def __init__(
         self, name: str, argv: list[str], *, environment: Mapping[str, str], log: Path, is_ready: Callable[[], bool]
@@ -53,7 +56,7 @@ class Child:
         guard = [sys.executable, "-I", "-S", "-c", GUARD_SOURCE, str(int(signal.SIGTERM)), "0", "0", "-1"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*guard, *self._argv], env=self._environment, cwd=ROOT,
+                [*guard, *self._argv], env=self._environment, cwd=self._log.parent,
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         give_up_at = time.monotonic() + _PATIENCE

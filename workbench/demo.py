@@ -61,7 +61,7 @@ def main() -> None:
         )
         raise SystemExit(1) from None
     except Ended:
-        print("\nEverything is stopped; the data is kept.")
+        print("\nEverything is stopped; the data is kept. The simulator has forgotten who was logged in at it.")
 
 
 @contextmanager
@@ -70,12 +70,12 @@ def _running(options: argparse.Namespace) -> Iterator[tuple[Places, list[Child]]
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory())) if options.once else _state_folder()
         state.chmod(0o711 if os.geteuid() == 0 else 0o700)  # root's server has an account of its own
-        places = _places(options, state)
         logs = state / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         postgres = stack.enter_context(Postgres(state / "postgres", durable=not options.once))
+        places = _places(options, state)
         environment = _environment(places, postgres.url())
-        _migrate(environment)
+        _migrate(environment, logs)
         children = [
             simulator(places.simulator_port, environment=environment, log=logs / "simulator.log"),
             backend(places.port, environment=environment, log=logs / "backend.log"),
@@ -91,7 +91,7 @@ def _stay(places: Places, children: list[Child]) -> None:
   Portal      {places.base_url}/portal/      sign in as any investor; the password is filled in
   API         {places.base_url}/docs
   Simulator   {places.simulator_url}/_simulator/      break the broker here
-  Logs        {places.state / "logs"}
+  Data, logs  {places.state}      delete the folder to begin anew
 
 Ctrl-C ends everything.""",
         flush=True,
@@ -107,10 +107,9 @@ def _walk_once(places: Places) -> None:
     print("The whole journey works.")
 
 
-def _migrate(environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "migrate"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def _migrate(environment: dict[str, str], folder: Path) -> None:
+    argv = [sys.executable, "-m", "app", "migrate"]
+    done = subprocess.run(argv, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ChildProblem(f"The database could not be migrated: {(done.stderr or done.stdout).strip()}")
     print(done.stdout.strip(), flush=True)
@@ -157,10 +156,10 @@ def _state_folder() -> Path:
 
 
 def _places(options: argparse.Namespace, state: Path) -> Places:
-    if options.once:
-        return Places(free_port(), free_port(), state)
     if options.port is not None and not is_free(options.port):
         raise ChildProblem(f"Port {options.port} is taken; name another with --port.")
+    if options.once:
+        return Places(options.port or free_port(), free_port(), state)
     port = options.port or _next_free(_PORT)
     return Places(port, _next_free(_SIMULATOR_PORT, but=port), state)
 
@@ -177,8 +176,14 @@ def _next_free(wanted: int, *, but: int = 0) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="take the whole journey without a browser, then end")
-    parser.add_argument("--port", type=int, help=f"where the backend listens (default {_PORT}, or the next free one)")
+    parser.add_argument("--port", type=_port, help=f"where the backend listens (default {_PORT}, or the next free one)")
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return int(text)
 
 
 def _end(_signal: int, _frame: object) -> None:

@@ -28,4 +28,4 @@ def _masked_email(email: str | None) -> str | None:
     if email is None:
         return None
     name, at, domain = email.rpartition("@")
-    return f"{name[:1]}{_HIDDEN}{at}{domain}" if name else _HIDDEN
+    return f"{name[:1] if len(name) > 2 else ''}{_HIDDEN}{at}{domain}" if name else _HIDDEN  # noqa: PLR2004  # else it is most of it

@@ -23,7 +23,12 @@ def test_what_is_absent_stays_absent() -> None:
 
 @pytest.mark.parametrize(
     ("email", "shown"),
-    [("asha@mail.example", "a******@mail.example"), ("no address", "******"), ("@mail.example", "******")],
+    [
+        ("asha@mail.example", "a******@mail.example"),
+        ("no address", "******"),
+        ("@mail.example", "******"),
+        ("a@b.in", "******@b.in"),
+    ],
 )
 def test_an_address_keeps_its_first_letter_and_its_domain(email: str, shown: str) -> None:
     assert masked(a_profile(email=email)).email == shown

@@ -37,7 +37,9 @@ def environment(
     )
 
 
-def partner(*arguments: str, environment: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def partner(
+    *arguments: str, environment: dict[str, str], folder: Path = ROOT / "tests"
+) -> subprocess.CompletedProcess[str]:
     """Run one command of the console script to its end."""
     argv = [sys.executable, "-m", "app", *arguments]
     with_path = inherited() | environment | {"PYTHONPATH": str(ROOT)}

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -92,6 +93,20 @@ def test_an_old_python_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_named_python_that_does_not_fit_is_not_passed_over() -> None:
+    done = run("help", PYTHON="/nowhere/python")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+    assert "found no /nowhere/python" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "-1", "x"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+    running = demo(f"--port={port}", home=tmp_path)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert err.strip().endswith("a port is a number from 1 to 65535")
+
+
 def broken_checkout(tmp_path: Path, *, index: str = "http://127.0.0.1:1/simple") -> tuple[Path, dict[str, str]]:
     """Copy what `./run` needs to make its environment, with an index that is not there."""
     for name in ("run", "pyproject.toml", "requirements-dev.lock", "README.md"):
@@ -135,3 +150,14 @@ def test_a_child_that_hears_nothing_is_ended_all_the_same(tmp_path: Path, monkey
     deaf.start()
     deaf.stop()
     assert not deaf.is_running()
+
+
+def test_a_child_runs_where_no_dotenv_of_the_checkout_is(tmp_path: Path) -> None:
+    child = a_child(
+        "import os; print(os.getcwd(), flush=True); import time; time.sleep(30)", tmp_path / "log", is_ready=True
+    )
+    with child:
+        give_up_at = time.monotonic() + 10
+        while not child.output() and time.monotonic() < give_up_at:
+            time.sleep(0.02)
+        assert Path(child.output().strip()) == tmp_path
