@@ -1,5 +1,5 @@
 # The service as one small image: packages by the same lock file as ./run, no compiler, no root.
-# Other commands of the image: `partner migrate`, `partner keys generate`, `partner simulator`.
+# Other commands:  docker run IMAGE migrate  ·  docker run IMAGE keys generate  ·  docker run IMAGE simulator
 
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /srv/partner
@@ -12,7 +12,8 @@ COPY migrations migrations
 COPY simulator simulator
 COPY examples examples
 RUN python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --editable .
-RUN /venv/bin/python -m compileall -q /venv/lib app migrations simulator
+RUN python -m pip --python /venv/bin/python uninstall --yes --quiet hatchling editables pathspec pluggy tomlkit trove-classifiers
+RUN /venv/bin/python -m compileall -q /venv/lib app migrations simulator && chmod -R a+rX /srv/partner /venv
 
 FROM python:3.13-slim-bookworm
 RUN groupadd --system --gid 10001 partner && useradd --system --uid 10001 --gid partner --no-create-home --home-dir /nonexistent partner

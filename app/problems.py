@@ -87,7 +87,7 @@ class UserMismatch(Problem):
 
 
 class LoginRefused(Problem):
-    """Begin the sign-in again; the broker did not confirm it, and `detail` has its words."""
+    """Begin the sign-in again; the broker did not confirm it."""
 
     slug, title, status, asks_for_sign_in = "login-refused", "The broker refused the login", 403, True
     said_to_a_person = "Nobody has been signed in. Please begin the sign-in again."

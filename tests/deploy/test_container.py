@@ -126,10 +126,11 @@ def test_the_steps_of_the_image_install_and_start_here(tmp_path: Path) -> None:
                 else:
                     shutil.copy(source, place)
         elif word == "RUN":
-            here = rest.replace("/venv", str(venv)).replace("python -m", f"{sys.executable} -m", 1)
-            here = here if "compileall" not in rest else rest.replace("/venv", str(venv))
+            here = re.sub(r"^python ", f"{sys.executable} ", rest)
+            here = here.replace("/venv", str(venv)).replace("/srv/partner", str(home))
             subprocess.run(["/bin/sh", "-ec", here], cwd=home, check=True, timeout=300)
     given = {"PATH": f"{venv / 'bin'}:{os.defpath}"}
     said = subprocess.run(["partner", "openapi"], cwd=home, env=given, check=True, capture_output=True, text=True)
     assert '"/v1/funds"' in said.stdout
     assert not (venv / "bin" / "pip").exists()
+    assert list(venv.rglob("hatchling")) == []
