@@ -67,7 +67,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     if settings.are_docs_served:
         guide.serve_docs(app)
     if not settings.is_production:
-        guide.serve_portal(app, settings.public_base_url)
+        guide.serve_portal(app)
     return app
 
 

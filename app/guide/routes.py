@@ -2,10 +2,9 @@
 
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
@@ -74,26 +73,11 @@ def serve_docs(app: FastAPI) -> None:
         return PlainTextResponse(_SWAGGER_START, media_type="text/javascript")
 
 
-class PortalFiles(FilesWithPolicy):
-    """The portal, at our public address only: under another name of this machine our cookies would not come back."""
-
-    def __init__(self, folder: Path, public_base_url: str) -> None:
-        super().__init__(folder, _PORTAL_POLICY)
-        self._public_base_url = public_base_url
-
-    @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and Headers(scope=scope).get("host") != urlsplit(self._public_base_url).netloc:
-            await RedirectResponse(f"{self._public_base_url}{scope['path']}", status_code=303)(scope, receive, send)
-            return
-        await super().__call__(scope, receive, send)
-
-
-def serve_portal(app: FastAPI, public_base_url: str, folder: Path = PORTAL_FOLDER) -> None:
+def serve_portal(app: FastAPI, folder: Path = PORTAL_FOLDER) -> None:
     """Serve the example portal; a development service has it, where the examples are there at all."""
     if not folder.is_dir():
         return
-    app.mount("/portal", PortalFiles(folder, public_base_url))
+    app.mount("/portal", FilesWithPolicy(folder, _PORTAL_POLICY))
 
     @app.get("/portal", include_in_schema=False)
     @app.get("/", include_in_schema=False)

@@ -7,6 +7,7 @@ import { clock, dayAndTime } from "./format.js";
 import { content, SECTIONS } from "./sections.js";
 
 const ASK_EVERY = 60_000; // milliseconds; a background question, so it does not keep an idle session alive
+const HERE = new Set(["localhost", "127.0.0.1", "[::1]"]);
 const SIGNED_OUT = new Set(["not-signed-in", "session-expired"]);
 
 const portal = document.getElementById("portal");
@@ -25,9 +26,18 @@ async function start() {
     const session = await readSession();
     if (view === asking) showSignedIn(session);
   } catch (problem) {
+    if (goHome(problem.loginUrl)) return;
     if (view === asking) SIGNED_OUT.has(problem.slug) ? showSignedOut(problem.slug === "session-expired" && problem.title) : showFailure(problem);
   }
   portal.setAttribute("aria-busy", "false");
+}
+
+// This machine has two names, and cookies belong to one of them: go on under the name that the service knows.
+function goHome(loginUrl) {
+  const home = loginUrl ? new URL(loginUrl) : location;
+  if (home.hostname === location.hostname || home.port !== location.port || !HERE.has(home.hostname)) return false;
+  location.replace(home.origin + location.pathname);
+  return true;
 }
 
 function showSignedOut(why) {

@@ -159,3 +159,13 @@ async def test_the_api_page_works_without_internet(context: BrowserContext, serv
     await page.goto(f"{service.url}/docs")
     await expect(page.get_by_text("/v1/holdings")).to_be_visible()
     assert [url for url in outside if not url.startswith("data:")] == []
+
+
+async def test_another_name_of_this_machine_leads_to_the_one_that_the_service_knows(
+    context: BrowserContext, service: Service
+) -> None:
+    page = await context.new_page()
+    await page.goto(service.url.replace("127.0.0.1", "localhost") + "/portal/")
+    await page.wait_for_url(f"{service.url}/portal/")
+    await sign_in(page)
+    await expect(page.get_by_test_id("investor-name")).to_have_text("Asha Menon")
