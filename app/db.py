@@ -1,5 +1,6 @@
 """Postgres: short visible transactions, never held across a call to the broker, and an honest 503 when it is gone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
@@ -19,6 +20,7 @@ _log = logger(__name__)
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a database in the same network answers in milliseconds
 _STATEMENT_TIMEOUT = 10.0  # seconds; no statement of ours takes one
+_LOOK_TIMEOUT = 3.0  # seconds; a load balancer that asks whether we are able does not wait for ten
 _UNAVAILABLE = (
     "08", "53", "57P",  # connection lost, out of resources, shutting down (PostgreSQL, appendix A)
     "28", "3D", "42501",  # who we are, which database, and what we may do there: the operator's to mend
@@ -87,7 +89,7 @@ class Database:
 
     async def schema_revision(self) -> str | None:
         """Return the revision of the migrations that the database has had, none if it had none."""
-        async with self.reading() as tx:
+        async with told_as_unavailable(), asyncio.timeout(_LOOK_TIMEOUT), self.reading() as tx:
             has_table = await tx.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
             if not has_table:
                 return None

@@ -1,5 +1,7 @@
 """How a problem reaches a caller: as `application/problem+json`, or as a page for a person at our sign-in."""
 
+import re
+
 from fastapi.encoders import jsonable_encoder
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -7,6 +9,8 @@ from starlette.types import Scope
 
 from app.pages import Button, content_security_policy, page
 from app.problems import MEDIA_TYPE, Problem
+
+_CALLBACK = "/sso/callback"
 
 
 class ProblemRenderer:
@@ -19,7 +23,12 @@ class ProblemRenderer:
 
     def answer(self, problem: Problem, scope: Scope) -> Response:
         """Return the problem as a page for a person whose browser came to our sign-in by itself, else as JSON."""
-        return self.as_page(problem) if _is_navigating(scope) else self.as_json(problem)
+        if not _is_navigating(scope):
+            return self.as_json(problem)
+        response = self.as_page(problem)
+        if scope["path"] != _CALLBACK:  # its address holds a code, which no page may pass on
+            response.headers["Referrer-Policy"] = "same-origin"
+        return response
 
     def as_json(self, problem: Problem) -> Response:
         """Return the problem as `application/problem+json`."""
@@ -37,7 +46,7 @@ class ProblemRenderer:
             button=Button("Sign in with Gopocket", self._sign_in_url, fields),
             small_print=f"{problem.slug} ({problem.http_status})",
         )
-        headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "same-origin", **problem.headers}
+        headers = {"Content-Security-Policy": self._policy, **problem.headers}
         return HTMLResponse(html, status_code=problem.http_status, headers=headers)
 
     def _body(self, problem: Problem) -> dict[str, object]:
@@ -60,4 +69,18 @@ def _is_navigating(scope: Scope) -> bool:
         return False
     headers = Headers(scope=scope)
     mode = headers.get("sec-fetch-mode")
-    return mode == "navigate" if mode else "text/html" in headers.get("accept", "")
+    return mode == "navigate" if mode else _prefers_a_page(headers.get("accept", ""))
+
+
+def _prefers_a_page(accept: str) -> bool:
+    """Say whether HTML is asked for by name, and more than JSON is (RFC 9110, 12.5.1)."""
+    weights = {
+        kind.strip().lower(): _weight(parameters)
+        for kind, _, parameters in (each.partition(";") for each in accept.split(","))
+    }
+    return weights.get("text/html", 0) > max(weights.get("application/json", 0), weights.get(MEDIA_TYPE, 0))
+
+
+def _weight(parameters: str) -> float:
+    found = re.search(r"\bq=([01](?:\.[0-9]{0,3})?)", parameters)
+    return float(found[1]) if found else 1.0

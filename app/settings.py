@@ -222,7 +222,9 @@ class Settings(BaseSettings):
 
 
 _PLACEHOLDER = re.compile(
-    r"change.?me|replace.?me|placeholder|simulator|^your|^<.*>$|^(.)\1*$|^api.?secret$|^secret$", re.IGNORECASE
+    r"change.?me|replace.?me|placeholder|simulator|^your|^<.*>$|^(.)\1*$"
+    r"|^(api.?|my.?)?(secret|password|key)$|^(todo|fixme|tbd|none|null|test|dummy|example|sample|demo|default|abc)\d*$|^123\d*$",
+    re.IGNORECASE,
 )
 _DISTINCT_BYTES = 8  # 32 random bytes practically never have fewer than 20 different values
 _DEMO_APP_CODES = {"DEMOAPP", "APPCODE", "CHANGEME", "CHANGE-ME"}

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Never
 
@@ -129,7 +130,10 @@ def _judge_status(answer: Answer) -> None:
         raise WrongPath
     if answer.status in _OUT_OF_SERVICE:
         raise BrokerUnavailable("The broker says that it is out of service.")
-    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST or "html" in answer.content_type.lower():
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+        raise BrokerFault(_NONSENSE)
+    if "html" in answer.content_type.lower():
+        _judge_text(answer.body)
         raise BrokerFault(_NONSENSE)
 
 
@@ -138,12 +142,17 @@ def _json_of(answer: Answer) -> object:
     try:
         content: object = json.loads(answer.body, parse_float=_exact, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        if len(answer.body) <= _LONGEST_BARE_TEXT and _says_dead(answer.body.decode("utf-8", "replace")):
-            raise BrokerSessionDead from error
+        _judge_text(answer.body)
         raise BrokerFault(_NONSENSE) from error
     if isinstance(content, str) and _says_dead(content[:_LONGEST_BARE_TEXT]):
         raise BrokerSessionDead
     return content
+
+
+def _judge_text(body: bytes) -> None:
+    """Raise for a few bare words that say the session is dead; a page of HTML is no such words."""
+    if len(body) <= _LONGEST_BARE_TEXT and b"<" not in body and _says_dead(body.decode("utf-8", "replace")):
+        raise BrokerSessionDead
 
 
 def _envelope(item: object) -> Envelope:
@@ -185,9 +194,15 @@ def _refuse(envelope: Envelope) -> Never:
 
 
 def _retry_after(answer: Answer) -> dict[str, str]:
-    """Return our own `Retry-After`, in seconds, of the broker's where it gave one in seconds."""
-    seconds = answer.retry_after or ""
-    return {"Retry-After": seconds if re.fullmatch(r"[0-9]{1,5}", seconds) else "5"}
+    """Return our own `Retry-After`, in seconds, of the broker's in either form (RFC 9110, 10.2.3), else of five."""
+    given = answer.retry_after or ""
+    if re.fullmatch(r"[0-9]{1,5}", given):
+        return {"Retry-After": given}
+    try:
+        wait = parsedate_to_datetime(given) - parsedate_to_datetime(answer.date or "")
+    except (ValueError, TypeError):
+        return {"Retry-After": "5"}
+    return {"Retry-After": str(min(max(int(wait.total_seconds()), 1), 86_400))}
 
 
 def _first_text(outer: Row, *names: str) -> str | None:

@@ -19,6 +19,9 @@ from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
 _log = logger("broker")
 
 _BODY_LIMIT = 8 * 1024 * 1024  # bytes; an order book of a thousand rows is one megabyte
+_SAYS_ALL = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
+"""Statuses that are judged alone (docs/broker.md, "Envelope"): their body is left unread, whole or broken."""
+
 _CHUNK = 64 * 1024
 
 
@@ -30,6 +33,7 @@ class Answer:
     content_type: str
     body: bytes = field(repr=False)
     retry_after: str | None = None
+    date: str | None = None
 
 
 class Transport:
@@ -72,8 +76,9 @@ class Transport:
                 answer = Answer(
                     status=response.status,
                     content_type=response.headers.get("Content-Type", ""),
-                    body=await _bounded(response),
+                    body=b"" if response.status in _SAYS_ALL else await _bounded(response),
                     retry_after=response.headers.get("Retry-After"),
+                    date=response.headers.get("Date"),
                 )
         except aiohttp.ConnectionTimeoutError as error:
             raise BrokerUnavailable from error

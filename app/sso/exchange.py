@@ -87,10 +87,20 @@ class SignIn:
                 await store.finish(tx, claimed.code_hash, self._clock.now(), problem.slug, problem.detail)
             _log.info("sign_in_failed", problem=problem.slug)
             raise
-        await self._begin_session(callback, claimed, token, login)
+        broker_session_id = await self._begin_session(callback, claimed, token, login)
         _log.info("signed_in", user=login.user_id)
         # Last, because the older token died with the exchange: whoever reads meanwhile needs the new one stored.
-        if profile := profile or await self._profile(login):
+        await self._complete(login, broker_session_id, profile)
+
+    async def _complete(self, login: BrokerLogin, broker_session_id: UUID, profile: Profile | None) -> None:
+        """Add what the profile tells to the user, or end a broker session whose token is refused already."""
+        try:
+            profile = profile or await self._profile(login)
+        except BrokerSessionDead:
+            async with self._db.transaction() as tx:
+                await sessions_store.disconnect(tx, broker_session_id, self._clock.now(), sessions_store.REFUSED)
+            return
+        if profile:
             async with self._db.transaction() as tx:
                 await store.remember_user(tx, login.user_id, profile, self._clock.now())
 
@@ -114,17 +124,23 @@ class SignIn:
         Raises `UserMismatch` when it is another's, `LoginRefused` when it can't be known: without the profile only a
         code of the known form shows that the callback's user id ends where the broker's did.
         """
-        profile = await self._profile(login)
+        try:
+            profile = await self._profile(login)
+        except BrokerSessionDead as error:
+            raise LoginRefused("The broker refused the session that it had just given.") from error
         if profile is None and not _CODE_OF_KNOWN_FORM.fullmatch(callback.auth_code):
             raise LoginRefused("The broker did not say who has logged in.")
         return profile
 
     async def _profile(self, login: BrokerLogin) -> Profile | None:
-        """Ask for the name to greet him by; a confirmed sign-in stands without it. Raises `UserMismatch`."""
+        """Ask for the name to greet him by; a confirmed sign-in stands without it.
+
+        Raises `UserMismatch`, and `BrokerSessionDead` when the token is refused.
+        """
         try:
             async with asyncio.timeout(_PROFILE_PATIENCE):
                 profile = await self._gateway.profile(login.token)
-        except (Problem, BrokerSessionDead, TimeoutError) as error:
+        except (Problem, TimeoutError) as error:
             _log.warning("profile_not_read", reason=type(error).__name__)
             return None
         if profile.id == login.user_id:
@@ -134,7 +150,7 @@ class SignIn:
         _log.error("profile_of_another_user", user=login.user_id)
         return None
 
-    async def _begin_session(self, callback: Callback, claimed: Claim, token: SecretStr, login: BrokerLogin) -> None:
+    async def _begin_session(self, callback: Callback, claimed: Claim, token: SecretStr, login: BrokerLogin) -> UUID:
         now = self._clock.now()
         broker_session_id = _new_id()
         sealed = self._ring.seal(login.token, sessions_store.token_place(broker_session_id))
@@ -146,6 +162,7 @@ class SignIn:
                 await sessions_store.end(tx, former.id, now, REPLACED)
             await sessions_store.begin(tx, self._beginning(callback, login.user_id, token, now))
             await store.finish(tx, claimed.code_hash, now, store.SIGNED_IN, None)
+        return broker_session_id
 
     def _beginning(self, callback: Callback, user_id: str, token: SecretStr, now: datetime) -> sessions_store.Beginning:
         return sessions_store.Beginning(

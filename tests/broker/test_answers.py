@@ -130,6 +130,25 @@ def test_a_status_is_judged_before_the_body(status: int, expected: type[Exceptio
         read_rows(answer(envelope(result=[]), status=status))
 
 
+@pytest.mark.parametrize(
+    ("given", "date", "told"),
+    [("7", None, "7"), (None, None, "5"), ("soon", None, "5"), ("Mon, 23 Nov 2026 10:01:30 GMT", None, "5"),
+     ("Mon, 23 Nov 2026 10:01:30 GMT", "Mon, 23 Nov 2026 10:00:00 GMT", "90"),
+     ("Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:01:00 GMT", "1")],
+)  # fmt: skip
+def test_the_brokers_wait_is_told_in_seconds(given: str | None, date: str | None, told: str) -> None:
+    with pytest.raises(BrokerRateLimited) as limited:
+        read_rows(Answer(429, "text/plain", b"", retry_after=given, date=date))
+    assert limited.value.headers["Retry-After"] == told
+
+
+def test_bare_words_of_a_dead_session_are_found_under_any_content_type() -> None:
+    with pytest.raises(BrokerSessionDead):
+        read_rows(answer(b"Unauthorized", content_type="text/html"))
+    with pytest.raises(BrokerFault):
+        read_rows(answer(b"<h1>Unauthorized</h1>", content_type="text/html"))
+
+
 def test_html_with_200_is_a_fault_even_around_json() -> None:
     with pytest.raises(BrokerFault):
         read_rows(answer(envelope(result=[]), content_type="text/html; charset=utf-8"))

@@ -110,3 +110,19 @@ async def test_a_post_is_never_sent_again_over_a_kept_connection_that_died() -> 
     assert len(heard) == 2
     await transport.aclose()
     server.close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 502, 503, 504])
+@pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 100\r\n\r\nhalf", b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone",
+     b"Content-Length: 40000000\r\n\r\n" + b"x" * 65536],
+)  # fmt: skip
+async def test_a_status_that_says_all_is_not_lost_with_a_broken_body(status: int, rest: bytes) -> None:
+    async def conversation(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status} X\r\nRetry-After: 7\r\n".encode() + rest)
+        await writer.drain()
+
+    async with peer(conversation) as transport:
+        answer = await transport.send("GET", "x", deadline=SECOND)
+    assert (answer.status, answer.retry_after) == (status, "7")

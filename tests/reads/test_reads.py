@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -279,3 +280,17 @@ async def test_a_broker_without_any_path_of_a_call_is_at_fault(service: Service,
         answer = await browser.get("/v1/funds")
     assert (answer.status_code, slug(answer)) == (502, "broker-fault")
     assert "none of the paths" in answer.json()["detail"]
+
+
+async def test_the_profile_of_somebody_else_is_shown_to_nobody(
+    service: Service, broker: SimulatedBroker, rows: asyncpg.Connection
+) -> None:
+    async with signed_in(service, broker) as browser:
+        for statement in (
+            "INSERT INTO users SELECT 'ZZ9999', NULL, NULL, exchanges, products, created_at, signed_in_at FROM users",
+            "UPDATE sessions SET user_id = 'ZZ9999'", "UPDATE broker_sessions SET user_id = 'ZZ9999'",
+        ):  # fmt: skip
+            await rows.execute(statement)
+        answer = await browser.get("/v1/profile")
+    assert (answer.status_code, slug(answer)) == (502, "broker-fault")
+    assert "Asha" not in answer.text

@@ -44,6 +44,7 @@ def test_production_settings_are_accepted() -> None:
     "changed",
     [
         {"broker_api_secret": "change-me"}, {"broker_api_secret": "simulator-api-secret"},
+        *({"broker_api_secret": word} for word in ("TODO", "none", "test", "123456", "Secret")),
         {"broker_app_code": "DEMOAPP"},
         {"broker_api_secret": "<your secret>"}, {"encryption_keys": f"k1:{base64.b64encode(bytes(32)).decode()}"},
         {"encryption_keys": f"k1:{base64.b64encode(b'only-for-the-demo-on-one-laptop.').decode()}"},

@@ -459,3 +459,32 @@ async def test_a_person_is_told_what_is_wrong_with_the_address(service: Service)
         assert "authCode is missing." in missing.text
         long = await browser.get("/sso/callback?authCode=" + "x" * 9000, headers=html)
         assert (long.status_code, long.headers["content-type"]) == (414, "text/html; charset=utf-8")
+
+
+async def test_a_token_that_is_refused_at_once_is_not_used_again(service: Service, broker: SimulatedBroker) -> None:
+    broker.break_call("profile", "dead401Text")
+    async with Browser(service) as browser:
+        assert (await browser.sign_in(broker)).status_code == 303
+        session = (await browser.get("/v1/session")).json()["broker"]
+        assert (session["connected"], session["reason"]) == (False, "refused-by-broker")
+        assert slug(await browser.get("/v1/holdings")) == "broker-session-expired"
+        assert broker.received("holdings") == []
+        broker.break_call("exchange", "noClientId")
+        refused = await browser.sign_in(broker)
+    assert (refused.status_code, slug(refused)) == (403, "login-refused")
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True), ("text/html", True),
+        ("application/json, text/html;q=0.1", False), ("application/json,text/html", False), ("*/*", False),
+        ("", False),
+        ("application/problem+json;q=0.2, text/html;q=0.5", True), ("text/html;q=0", False),
+    ],
+)  # fmt: skip
+async def test_who_prefers_json_gets_it(service: Service, accept: str, is_page: bool) -> None:
+    async with Browser(service) as browser:
+        answer = await browser.get("/sso/callback?authCode=X&userId=Y", headers={"Accept": accept})
+    assert answer.headers["content-type"].startswith("text/html" if is_page else "application/problem+json")
+    assert answer.headers["referrer-policy"] == "no-referrer"
