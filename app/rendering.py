@@ -24,19 +24,19 @@ class ProblemRenderer:
     def answer(self, problem: Problem, scope: Scope) -> Response:
         """Return the problem as a page for a person whose browser came to our sign-in by itself, else as JSON."""
         if not _is_navigating(scope):
-            return self.as_json(problem)
-        response = self.as_page(problem)
+            return self._as_json(problem)
+        response = self._as_page(problem)
         if scope["path"] != _CALLBACK:  # its address holds a code, which no page may pass on
             response.headers["Referrer-Policy"] = "same-origin"
         return response
 
-    def as_json(self, problem: Problem) -> Response:
+    def _as_json(self, problem: Problem) -> Response:
         """Return the problem as `application/problem+json`."""
         return JSONResponse(
             self._body(problem), status_code=problem.http_status, headers=problem.headers, media_type=MEDIA_TYPE
         )
 
-    def as_page(self, problem: Problem) -> Response:
+    def _as_page(self, problem: Problem) -> Response:
         """Return the problem as a page for somebody whose browser came to our sign-in by itself."""
         said = [problem.detail or "", *problem.reasons(), problem.said_to_a_person or "Please try again in a moment."]
         fields = (("return_to", problem.return_to),) if problem.return_to else ()

@@ -24,6 +24,10 @@ def _known_fault(name: str) -> str:
     return name
 
 
+def _rooted(path: str) -> str:
+    return "/" + path.lstrip("/")
+
+
 class _Wanted(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
@@ -47,7 +51,7 @@ class _WantedApp(_Wanted):
 
     redirect_url: str | None = None
     approved: bool | None = None
-    exchange_paths: tuple[str, ...] | None = None
+    exchange_paths: tuple[Annotated[str, AfterValidator(_rooted)], ...] | None = None
     missing_answer: Literal["404", "405", "invalid-parameter"] | None = None
     html_for_unknown_paths: bool | None = None
 
@@ -117,8 +121,6 @@ async def _change_app(request: Request) -> Response:
     wanted = await _wanted(request, _WantedApp)
     for name, value in wanted.model_dump(exclude_none=True).items():
         setattr(_broker(request).app, name, value)
-    if wanted.exchange_paths is not None:
-        _broker(request).app.exchange_paths = tuple(f"/{path.lstrip('/')}" for path in wanted.exchange_paths)
     return Response(status_code=204)
 
 

@@ -33,7 +33,7 @@ _SUCCESS = re.compile(r"(ok|.*\bsuccess(ful|fully)?\b.*)?", re.IGNORECASE | re.D
 _LIMITED = re.compile(r"\btoo many requests\b|\brate limit", re.IGNORECASE)
 _CODE = re.compile(r"EC\d{3}", re.IGNORECASE)
 _GOOD_WORDS = {"ok", "success"}
-_SPOKEN = ("status", "stat", "message", "emsg", "code", "errorcode", "error_code", "error")
+_SPOKEN = frozenset({"status", "stat", "message", "emsg", "code", "errorcode", "error_code", "error"})
 """The fields in which the broker speaks of an answer, not of what was asked for."""
 _OUT_OF_SERVICE = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _MOST_ROWS = 10_000  # an active day has hundreds of orders; more would hold up everybody else
@@ -77,9 +77,9 @@ def read_rows(answer: Answer) -> list[Row]:
             _refuse(envelope)
         if not envelope.result and not envelope.is_plainly_ok:
             raise BrokerFault("The broker said Ok, and nothing of what was asked for.")
-        rows.extend(_row(each) for each in envelope.result[: _MOST_ROWS + 1])
-    if len(rows) > _MOST_ROWS:
-        raise BrokerFault("The broker's answer was longer than any answer should be.")
+        if len(rows) + len(envelope.result) > _MOST_ROWS:
+            raise BrokerFault("The broker's answer was longer than any answer should be.")
+        rows.extend(_row(each) for each in envelope.result)
     return rows
 
 
@@ -113,7 +113,7 @@ def _row(each: object) -> Row:
     """Return one row, unless it is an answer in a row's place: then raise what it says."""
     row = lowered(each)
     stat = text(row.get("stat"))
-    if row.keys() <= set(_SPOKEN) or (stat is not None and not _is_good(stat)):
+    if row.keys() <= _SPOKEN or (stat is not None and not _is_good(stat)):
         if _speaks_of_death(row):
             raise BrokerSessionDead
         raise BrokerFault(_NONSENSE)
@@ -214,7 +214,7 @@ def _is_good(word: str) -> bool:
 
 
 def _speaks_of_death(fields: Row) -> bool:
-    return _says_dead(" ".join(found for name in _SPOKEN if (found := text(fields.get(name)))))
+    return any(_says_dead(found) for name in _SPOKEN if (found := text(fields.get(name))))
 
 
 def _says_dead(words: str) -> bool:

@@ -61,7 +61,7 @@ class Transport:
     async def send(
         self, method: str, path: str, *, deadline: timedelta, bearer: SecretStr | None = None, body: object = None
     ) -> Answer:
-        """Send one request and return whatever was answered, of any status.
+        """Send one request and return whatever was answered, of any status; without a body where the status says all.
 
         Raises `BrokerTimeout` when the whole has not arrived within `deadline`, `BrokerUnavailable` when there is no
         connection or it broke, `BrokerFault` when what came is not HTTP or is larger than 8 MiB.

@@ -3,6 +3,7 @@
 from app.trading import Profile
 
 _HIDDEN = "******"
+_LONG_ENOUGH = 3  # letters of a name before the @; of a shorter one the first would be the most of it
 
 
 def masked(profile: Profile) -> Profile:
@@ -28,4 +29,7 @@ def _masked_email(email: str | None) -> str | None:
     if email is None:
         return None
     name, at, domain = email.rpartition("@")
-    return f"{name[:1] if len(name) > 2 else ''}{_HIDDEN}{at}{domain}" if name else _HIDDEN  # noqa: PLR2004  # else it is most of it
+    if not name:
+        return _HIDDEN
+    shown = name[0] if len(name) >= _LONG_ENOUGH else ""
+    return f"{shown}{_HIDDEN}{at}{domain}"

@@ -168,14 +168,13 @@ async def disconnect(tx: AsyncConnection, broker_session_id: UUID, now: datetime
     return ended.rowcount > 0
 
 
-async def erase_expired(tx: AsyncConnection, now: datetime) -> int:
-    """End every broker session whose time is over and erase its token; return how many there were."""
-    ended = await tx.execute(
+async def erase_expired(tx: AsyncConnection, now: datetime) -> None:
+    """End every broker session whose time is over and erase its token."""
+    await tx.execute(
         update(broker_sessions)
         .where(broker_sessions.c.expires_at <= now, broker_sessions.c.ended_at.is_(None))
         .values(ended_at=now, ended_reason=EXPIRED, token_sealed=None, token_key_id=None)
     )
-    return ended.rowcount
 
 
 async def key_ids_in_use(tx: AsyncConnection) -> frozenset[str]:

@@ -89,20 +89,21 @@ class SignIn:
             raise
         broker_session_id = await self._begin_session(callback, claimed, token, login)
         _log.info("signed_in", user=login.user_id)
-        # Last, because the older token died with the exchange: whoever reads meanwhile needs the new one stored.
-        await self._complete(login, broker_session_id, profile)
-
-    async def _complete(self, login: BrokerLogin, broker_session_id: UUID, profile: Profile | None) -> None:
-        """Add what the profile tells to the user, or end a broker session whose token is refused already."""
-        try:
-            profile = profile or await self._profile(login)
-        except BrokerSessionDead:
-            async with self._db.transaction() as tx:
-                await sessions_store.disconnect(tx, broker_session_id, self._clock.now(), sessions_store.REFUSED)
-            return
+        if login.is_confirmed:
+            # Last, because the older token died with the exchange: whoever reads meanwhile needs the new one stored.
+            profile = await self._profile_or_end(login, broker_session_id)
         if profile:
             async with self._db.transaction() as tx:
                 await store.remember_user(tx, login.user_id, profile, self._clock.now())
+
+    async def _profile_or_end(self, login: BrokerLogin, broker_session_id: UUID) -> Profile | None:
+        """Ask for the profile, and end the broker session just begun if its token is refused already."""
+        try:
+            return await self._profile(login)
+        except BrokerSessionDead:
+            async with self._db.transaction() as tx:
+                await sessions_store.disconnect(tx, broker_session_id, self._clock.now(), sessions_store.REFUSED)
+            return None
 
     async def _join(self, claimed: Claim, token: SecretStr) -> None:
         """End as the first callback with this attempt and code ended, as long as its session has not been ended."""

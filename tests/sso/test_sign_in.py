@@ -389,6 +389,7 @@ async def test_an_unnamed_client_signs_in_without_a_profile_by_a_code_of_the_kno
     broker.break_call("profile", "http500")
     async with Browser(service) as browser:
         assert (await browser.sign_in(broker)).status_code == 303
+    assert len(broker.received("profile")) == 1
 
 
 @pytest.mark.parametrize(
