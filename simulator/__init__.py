@@ -1,4 +1,4 @@
-"""A broker that fits in a terminal: Gopocket's sign-in and reads, from our own reading of its contract.
+"""A broker that fits in a terminal: Gopocket's sign-in, reads and order entry, from our own reading of its contract.
 
 It knows nothing of the backend and is reached by URL only.
 """

@@ -1,5 +1,8 @@
 """The simulated broker, put together; nothing opens or reads before it is called."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from json import JSONDecodeError
 
 from pydantic import ValidationError
@@ -8,22 +11,49 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from simulator import broker_api, control, login
+from simulator import broker_api, control, login, order_api, order_control
+from simulator.clock import now
 from simulator.state import Broker, Config
 from simulator.wire import Wire
+
+_MOVE_EVERY = 1.0  # seconds
 
 
 def create_app(config: Config) -> Starlette:
     """Return a simulator with its seed."""
     broker = Broker(config)
     app = Starlette(
-        routes=[*login.routes(), *control.routes(), *broker_api.routes()],
+        routes=[
+            *login.routes(),
+            *control.routes(),
+            *order_control.routes(),
+            *broker_api.routes(),
+            *order_api.routes(),
+        ],
+        lifespan=_moving_prices,
         middleware=[Middleware(Wire, broker=broker)],
         exception_handlers={404: _not_there, 405: _not_there, JSONDecodeError: _not_json, ValidationError: _not_wanted},
     )
     app.router.redirect_slashes = False
     app.state.broker = broker
     return app
+
+
+@asynccontextmanager
+async def _moving_prices(app: Starlette) -> AsyncIterator[None]:
+    """Let the prices go by themselves, whenever that is switched on, for as long as the simulator runs."""
+    broker: Broker = app.state.broker
+    async with asyncio.TaskGroup() as group:
+        moving = group.create_task(_move_prices(broker))
+        yield
+        moving.cancel()
+
+
+async def _move_prices(broker: Broker) -> None:
+    while True:
+        await asyncio.sleep(_MOVE_EVERY)
+        if broker.books.market.is_moving:
+            broker.books.move_prices(now())
 
 
 async def _not_json(_request: Request, _error: Exception) -> Response:

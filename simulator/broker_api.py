@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from simulator import shapes
 from simulator.calls import EXCHANGE_PATHS, READS
+from simulator.clock import now
 from simulator.contracts import SEGMENTS, csv_of
 from simulator.faults import CANNED, HTML
 from simulator.investors import Investor
@@ -46,25 +47,25 @@ async def _exchange(request: Request) -> Response:
 
 async def _read(request: Request) -> Response:
     """Answer one of the reads in the shape that is switched on."""
-    broker, call = request.app.state.broker, request.scope["route"].name
-    investor = _caller(request)
+    broker: Broker = request.app.state.broker
+    call, investor = request.scope["route"].name, caller(request)
     if investor is None:
-        return _unauthorized()
+        return unauthorized()
     wanted = broker.shape(investor.id, call, "current")
     known = shapes.SHAPES[call]
-    return _wrapped(known.get(wanted, known["current"])(investor), wanted)
+    return _wrapped(known.get(wanted, known["current"])(broker.books.seen_by(investor, now())), wanted)
 
 
 async def _history(request: Request) -> Response:
     """Answer the history of one order of the caller's own."""
     broker: Broker = request.app.state.broker
-    investor = _caller(request)
+    investor = caller(request)
     if investor is None:
-        return _unauthorized()
+        return unauthorized()
     content = await request.json()
     wanted = broker.shape(investor.id, "orderHistory", "current")
     make = shapes.HISTORY_SHAPES.get(wanted, shapes.order_history)
-    return _wrapped(make(investor, str(content.get("orderNo"))), wanted)
+    return _wrapped(make(broker.books.seen_by(investor, now()), str(content.get("orderNo"))), wanted)
 
 
 async def _contracts(request: Request) -> Response:
@@ -74,7 +75,8 @@ async def _contracts(request: Request) -> Response:
     return PlainTextResponse(csv_of(segment), media_type="text/csv")
 
 
-def _caller(request: Request) -> Investor | None:
+def caller(request: Request) -> Investor | None:
+    """Return whom a request's token speaks for."""
     broker: Broker = request.app.state.broker
     return broker.owner_of_token(bearer(dict(request.headers)))
 
@@ -84,7 +86,8 @@ def _wrapped(content: dict[str, object], shape: str) -> Response:
     return JSONResponse(answer)
 
 
-def _unauthorized() -> Response:
+def unauthorized() -> Response:
+    """Return what a dead or missing token is answered with."""
     dead = CANNED["dead401Text"]
     return Response(dead.body, dead.status, media_type=dead.content_type)
 

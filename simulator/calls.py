@@ -17,8 +17,19 @@ READS: dict[str, tuple[str, tuple[str, ...]]] = {
     "orderHistory": ("POST", ("/od-rest/info/history", "/od-rest/api/info/history")),
 }
 
-CALLS = ("exchange", *READS)
-
-CALL_OF_PATH = dict.fromkeys(EXCHANGE_PATHS, "exchange") | {
-    path: call for call, (_, paths) in READS.items() for path in paths
+ORDER_PATHS: dict[str, tuple[str, ...]] = {
+    "place": ("/od-rest/orders/execute",),
+    "modify": ("/od-rest/orders/modify", "/od-rest/api/orders/modify"),
+    "cancel": ("/od-rest/orders/cancel",),
+    "margin": ("/od-rest/orders/getmargin",),
+    "convert": ("/po-rest/positions/conversion",),
 }
+"""All of them are POST."""
+
+CALLS = ("exchange", *READS, *ORDER_PATHS)
+
+CALL_OF_PATH = (
+    dict.fromkeys(EXCHANGE_PATHS, "exchange")
+    | {path: call for call, (_, paths) in READS.items() for path in paths}
+    | {path: call for call, paths in ORDER_PATHS.items() for path in paths}
+)

@@ -28,25 +28,28 @@ def _rooted(path: str) -> str:
     return "/" + path.lstrip("/")
 
 
-class _Wanted(BaseModel):
+class Wanted(BaseModel):
+    """A body of the control API; an unknown key is refused."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
 
-class _WantedFault(_Wanted):
+class _WantedFault(Wanted):
     fault: Annotated[str, AfterValidator(_known_fault)]
     times: int | None = Field(None, ge=1)
     seconds: float | None = Field(None, ge=0, le=600)
+    after: bool = False
 
 
-class _WantedShape(_Wanted):
+class _WantedShape(Wanted):
     shape: str
 
 
-class _WantedCode(_Wanted):
+class _WantedCode(Wanted):
     user_id: str
 
 
-class _WantedApp(_Wanted):
+class _WantedApp(Wanted):
     """How the vendor's app and the exchange are to behave; what is not named stays."""
 
     redirect_url: str | None = None
@@ -56,7 +59,7 @@ class _WantedApp(_Wanted):
     html_for_unknown_paths: bool | None = None
 
 
-W = TypeVar("W", bound=_Wanted)
+W = TypeVar("W", bound=BaseModel)
 
 
 def routes() -> list[Route]:
@@ -80,12 +83,12 @@ def routes() -> list[Route]:
     ]
 
 
-def _broker(request: Request) -> Broker:
+def broker_of(request: Request) -> Broker:
     broker: Broker = request.app.state.broker
     return broker
 
 
-async def _wanted(request: Request, kind: type[W]) -> W:
+async def wanted_of(request: Request, kind: type[W]) -> W:
     """Read what is wanted; a body that can't be is answered with 422 by the application."""
     return kind.model_validate_json(await request.body())
 
@@ -95,96 +98,100 @@ async def _to_page(_request: Request) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    return HTMLResponse(switches_page(_broker(request)))
+    return HTMLResponse(switches_page(broker_of(request)))
 
 
 async def _state(request: Request) -> Response:
     """Tell what is switched on and how often each call was received."""
-    broker = _broker(request)
+    broker = broker_of(request)
     return JSONResponse({
         "app": {
             "appCode": broker.config.app_code, "redirectUrl": broker.app.redirect_url, "approved": broker.app.approved,
         },
         "investors": [{"id": each.id, "name": each.name, "about": each.about} for each in broker.investors.values()],
-        "faults": [{"userId": user, "call": call, "fault": each.name} for (user, call), each in broker.faults.items()],
+        "faults": [
+            {"userId": user, "call": call, "fault": each.name, "after": each.after}
+            for (user, call), each in broker.faults.items()
+        ],
         "shapes": [{"userId": user, "call": call, "shape": shape} for (user, call), shape in broker.shapes.items()],
+        "orders": broker.books.switches.listed(), "pricesMove": broker.books.market.is_moving,
         "received": {call: sum(each["call"] == call for each in broker.requests) for call in CALLS},
     })  # fmt: skip
 
 
 async def _reset(request: Request) -> Response:
-    _broker(request).reset()
+    broker_of(request).reset()
     return Response(status_code=204)
 
 
 async def _change_app(request: Request) -> Response:
-    wanted = await _wanted(request, _WantedApp)
+    wanted = await wanted_of(request, _WantedApp)
     for name, value in wanted.model_dump(exclude_none=True).items():
-        setattr(_broker(request).app, name, value)
+        setattr(broker_of(request).app, name, value)
     return Response(status_code=204)
 
 
 async def _hand_out_code(request: Request) -> Response:
     """Return what a login would append to the redirect URL."""
-    broker, wanted = _broker(request), await _wanted(request, _WantedCode)
+    broker, wanted = broker_of(request), await wanted_of(request, _WantedCode)
     investor = broker.investor(wanted.user_id)
     if investor is None:
-        return _unknown("investor")
+        return unknown("investor")
     return JSONResponse({"authCode": broker.hand_out_code(investor), "userId": investor.sso_id})
 
 
 async def _requests(request: Request) -> Response:
     """List what was received, in order; `call` and `userId` narrow it."""
     wanted = {name: value for name, value in request.query_params.items() if name in {"call", "userId"}}
-    received = _broker(request).requests
+    received = broker_of(request).requests
     found = [each for each in received if all(each[name] == value for name, value in wanted.items())]
     return JSONResponse({"requests": found})
 
 
 async def _forget_requests(request: Request) -> Response:
-    _broker(request).requests.clear()
+    broker_of(request).requests.clear()
     return Response(status_code=204)
 
 
 async def _expire(request: Request) -> Response:
-    user = _user(request)
+    user = named_user(request)
     if user is None:
-        return _unknown("investor")
-    _broker(request).expire(user)
+        return unknown("investor")
+    broker_of(request).expire(user)
     return Response(status_code=204)
 
 
 async def _set_fault(request: Request) -> Response:
     """Switch a fault on for one investor (or `*`) and one call (or `*`)."""
-    user, call, wanted = _user(request), request.path_params["call"], await _wanted(request, _WantedFault)
+    user, call, wanted = named_user(request), request.path_params["call"], await wanted_of(request, _WantedFault)
     if user is None or call not in ("*", *CALLS):
-        return _unknown("investor or call")
-    _broker(request).faults[user, call] = Fault(wanted.fault, wanted.times, wanted.seconds)
+        return unknown("investor or call")
+    broker_of(request).faults[user, call] = Fault(wanted.fault, wanted.times, wanted.seconds, wanted.after)
     return Response(status_code=204)
 
 
 async def _clear_fault(request: Request) -> Response:
-    _broker(request).faults.pop((_user(request) or "", request.path_params["call"]), None)
+    broker_of(request).faults.pop((named_user(request) or "", request.path_params["call"]), None)
     return Response(status_code=204)
 
 
 async def _clear_faults(request: Request) -> Response:
-    _clear(_broker(request), _user(request) or "")
+    _clear(broker_of(request), named_user(request) or "")
     return Response(status_code=204)
 
 
 async def _set_shape(request: Request) -> Response:
     """Switch the shape of one call's answers for one investor (or `*`)."""
-    user, call, wanted = _user(request), request.path_params["call"], await _wanted(request, _WantedShape)
+    user, call, wanted = named_user(request), request.path_params["call"], await wanted_of(request, _WantedShape)
     if user is None or call not in CALLS or wanted.shape not in shape_names(call):
-        return _unknown("investor, call or shape")
-    _broker(request).shapes[user, call] = wanted.shape
+        return unknown("investor, call or shape")
+    broker_of(request).shapes[user, call] = wanted.shape
     return Response(status_code=204)
 
 
 async def _switch(request: Request) -> Response:
     """Do what a button of the page says, and show the page again."""
-    broker = _broker(request)
+    broker = broker_of(request)
     form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
     user, call, kind = form.get("userId", ""), form.get("call", "*"), form.get("kind", "")
     match form.get("action"):
@@ -196,20 +203,21 @@ async def _switch(request: Request) -> Response:
             broker.expire(user)
         case "clear":
             _clear(broker, user)
+            broker.books.clear_switches(user)
         case "set" if kind in FAULTS and call in ("*", *CALLS):
-            broker.faults[user, call] = Fault(kind)
+            broker.faults[user, call] = Fault(kind, after="after" in form)
         case "shape" if kind in _SHAPE_SWITCHES:
             shaped, _, shape = kind.partition("=")
             broker.shapes[user, shaped] = shape
         case _:
-            return _unknown("action")
+            return unknown("action")
     return RedirectResponse("/_simulator/", status_code=303)
 
 
-def _user(request: Request) -> str | None:
+def named_user(request: Request) -> str | None:
     """Return the investor a path names, in his own spelling, or `*` for all; none for one that there is not."""
     named = request.path_params["user"]
-    investor = _broker(request).investor(named)
+    investor = broker_of(request).investor(named)
     return investor.id if investor else ("*" if named == "*" else None)
 
 
@@ -218,5 +226,5 @@ def _clear(broker: Broker, user: str) -> None:
     broker.shapes = {key: shape for key, shape in broker.shapes.items() if key[0] != user}
 
 
-def _unknown(what: str) -> Response:
+def unknown(what: str) -> Response:
     return JSONResponse({"error": f"unknown {what}"}, status_code=422)

@@ -78,7 +78,7 @@ CANNED: dict[str, Canned] = {
 }  # fmt: skip
 
 BEHAVIOURS: dict[str, str] = {
-    "slow": "answers rightly after some seconds (default 2)",
+    "slow": "answers rightly after some seconds (default 2); an order is taken only then, or with after before them",
     "hanging": "does not answer until the caller leaves or the seconds (default 60) have passed",
     "drip": "answers 200 at once and then a byte every 0.3 s, without end",
     "reset": "closes the connection without an answer",

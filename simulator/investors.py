@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
-IST = ZoneInfo("Asia/Kolkata")
+from simulator.clock import IST
+
 Fields = dict[str, object]
 
 
@@ -22,6 +22,7 @@ class Investor:
     positions: list[Fields] = field(default_factory=list)
     orders: list[Fields] = field(default_factory=list)
     trades: list[Fields] = field(default_factory=list)
+    histories: dict[str, list[Fields]] = field(default_factory=dict)
     exchanges: tuple[str, ...] = ("NSE", "BSE")
     password: str = "demo"  # noqa: S105  # printed on the login page
 

@@ -4,8 +4,10 @@ from html import escape
 from urllib.parse import quote
 
 from simulator.calls import CALLS
+from simulator.clock import now, time_first
 from simulator.faults import ABOUT_FAULTS
 from simulator.investors import Investor
+from simulator.orders import Order
 from simulator.shapes import shape_names
 from simulator.state import Broker
 
@@ -66,6 +68,7 @@ def switches_page(broker: Broker) -> str:
         'value="approve">Approve the app</button><button name="action" value="disapprove">Withdraw approval</button>'
         '<button name="action" value="reset">Reset everything</button></form>'
         f"<h2>Investors</h2><table><tr><th>Investor</th><th>Switched on</th><th>Switch</th></tr>{rows}</table>"
+        f"{_orders(broker.books.taken(now()), is_moving=broker.books.market.is_moving)}"
         f"<h2>Requests received</h2><table><tr><th>Call</th><th>Count</th></tr>{calls}</table>",
         wide=True,
     )
@@ -81,15 +84,21 @@ def _card(investor: Investor, *, is_chosen: bool) -> str:
 
 def _row(broker: Broker, investor: Investor) -> str:
     whose = {investor.id, "*"}
-    faults = [f"{call}: {fault.name}" for (user, call), fault in broker.faults.items() if user in whose]
+    faults = [
+        f"{call}: {fault.name}{' after it' if fault.after else ''}"
+        for (user, call), fault in broker.faults.items()
+        if user in whose
+    ]
     shapes = [f"{call}: {shape}" for (user, call), shape in broker.shapes.items() if user in whose]
+    orders = [f"{name}: {value}" for name, value in broker.books.switches.shown(investor.id).items()]
     named = [(f"{call}={shape}", f"{call}: {shape}") for call in CALLS for shape in shape_names(call)]
     return (
         f"<tr><td><b>{escape(investor.name)}</b><br>{escape(investor.id)}</td>"
-        f"<td>{escape('; '.join([*faults, *shapes]) or 'nothing')}</td><td>"
+        f"<td>{escape('; '.join([*faults, *shapes, *orders]) or 'nothing')}</td><td>"
         f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
         f'value="{escape(investor.id)}"><select name="call" aria-label="call">{_options(_CALLS)}</select>'
         f'<select name="kind" aria-label="fault">{_options(_FAULTS)}</select>'
+        '<label><input type="checkbox" name="after" value="yes"> after it was carried out</label>'
         '<button name="action" value="set">Set fault</button></form>'
         f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
         f'value="{escape(investor.id)}"><select name="kind" aria-label="shape">{_options(named)}</select>'
@@ -97,6 +106,31 @@ def _row(broker: Broker, investor: Investor) -> str:
         '<button name="action" value="clear">Clear</button><button name="action" value="expire">Expire session</button>'
         "</form></td></tr>"
     )
+
+
+def _orders(taken: list[Order], *, is_moving: bool) -> str:
+    """Return every order that was taken, numbered, so that one can count."""
+    rows = "".join(_order(number, order) for number, order in enumerate(taken, 1))
+    move = ("stop", "Hold the prices") if is_moving else ("move", "Let the prices move")
+    buttons = "".join(
+        f'<button name="action" value="{action}">{words}</button>'
+        for action, words in (move, ("open", "Open the market"), ("end", "End the day"))
+    )
+    return (
+        f"<h2>Orders taken: {len(taken)}</h2>"
+        f'<form class="row" method="post" action="/_simulator/switch-market">{buttons}</form>'
+        "<table><tr><th>No.</th><th>Time</th><th>Order</th><th>User</th><th>Symbol</th><th>Side</th><th>Qty</th>"
+        f"<th>Price</th><th>Remarks</th><th>Status</th></tr>{rows}</table>"
+    )
+
+
+def _order(number: int, order: Order) -> str:
+    row = order.row()
+    named = ("orderNo", "userId", "tradingSymbol", "transType", "qty", "price")
+    shown = [
+        str(number), time_first(order.taken_at), *(str(row[name]) for name in named), order.remarks, order.status,
+    ]  # fmt: skip
+    return f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in shown)}</tr>"
 
 
 def _options(named: list[tuple[str, str]]) -> str:

@@ -95,11 +95,8 @@ def trade_book(investor: Investor) -> Fields:
 
 
 def order_history(investor: Investor, order_no: str) -> Fields:
-    found = next((each for each in investor.orders if each["orderNo"] == order_no), None)
-    if found is None:
-        return nothing("no data")
-    status = str(found["orderStatus"])
-    return ok([_step(found, status, status.title()), _step(found | _UNTOUCHED, "PENDING", "NewAck")])
+    steps = investor.histories.get(order_no)
+    return ok(steps) if steps else nothing("no data")
 
 
 def order_history_in_raw_codes(investor: Investor, order_no: str) -> Fields:
@@ -151,10 +148,21 @@ def exchange(shape: str, token: str, client_id: str | None) -> Fields:
 EXCHANGE_SHAPES = ("userSession", "accessToken", "resultUserSession")
 
 
+ORDER_SHAPES: dict[str, tuple[str, ...]] = {
+    "place": ("current", "2023", "envelopePerSlice"),
+    "modify": ("current", LIST_OF_ENVELOPES),
+    "cancel": ("current", "object"),
+    "margin": ("current", LIST_OF_ENVELOPES),
+    "convert": ("current", LIST_OF_ENVELOPES),
+}
+
+
 def shape_names(call: str) -> tuple[str, ...]:
     """Return the shapes that a call can be switched to, the default first."""
     if call == "exchange":
         return EXCHANGE_SHAPES
+    if call in ORDER_SHAPES:
+        return ORDER_SHAPES[call]
     known = HISTORY_SHAPES if call == "orderHistory" else SHAPES[call]
     return (*known, LIST_OF_ENVELOPES)
 
@@ -169,20 +177,4 @@ def _holding_of_2023(holding: Fields) -> Fields:
         "tmColQty": None, "dpQty": None, "pledgeQty": 0, "dayPnl": 0, "ltp": listed[0]["ltp"], "nonPoaQty": 3,
         "exDetails": [{"symbol": each["tradingSymbol"], "exchange": each["exchange"], "token": each["token"],
                        "previousClose": each["pdc"]} for each in listed],
-    }  # fmt: skip
-
-
-_UNTOUCHED: Fields = {"fillShares": "0", "avgTradePrice": None, "exchOrderId": None}
-"""How an order stands when it has just been taken."""
-
-
-def _step(order: Fields, status: str, report: str) -> Fields:
-    taken = ("orderNo", "userId", "actId", "exchange", "tradingSymbol")
-    return {name: order[name] for name in taken} | {
-        "quantity": order["qty"], "transType": order["transType"], "priceType": order["priceType"],
-        "orderType": order["orderType"], "ret": order["ret"], "token": order["token"], "pricePrecision": "2",
-        "lotSize": "1", "tickSize": "0.05", "price": order["price"], "avgPrice": order["avgTradePrice"],
-        "disclosedQty": order["disclosedQty"], "product": order["product"], "status": status, "report": report,
-        "fillshares": order["fillShares"], "time": order["orderTime"], "exchTime": None, "remarks": None,
-        "exchOrderNo": order["exchOrderId"],
     }  # fmt: skip

@@ -6,9 +6,12 @@ import json
 import secrets
 import string
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from simulator.books import Books, OrderNumbers
 from simulator.calls import EXCHANGE_PATHS
+from simulator.clock import now
+from simulator.desk import Desk
 from simulator.investors import Investor, seeded
 
 _CODE_ALPHABET = string.ascii_uppercase + string.digits
@@ -28,11 +31,12 @@ class Config:
 
 @dataclass
 class Fault:
-    """A switched-on fault; `times` runs down to zero where it is not None."""
+    """A switched-on fault; `times` runs down to zero where it is not None, `after` carries the call out first."""
 
     name: str
     times: int | None = None
     seconds: float | None = None
+    after: bool = False
 
 
 @dataclass
@@ -60,11 +64,14 @@ class Broker:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._numbers = OrderNumbers()
         self.reset()
 
     def reset(self) -> None:
         """Go back to the seed; nobody is logged in and nothing is switched."""
-        self.investors: dict[str, Investor] = seeded(_now())
+        self.investors: dict[str, Investor] = seeded(now())
+        self.books = Books(self.investors.values(), self._numbers, now())
+        self.desk = Desk(self.books)
         self.app = AppSwitches(redirect_url=self.config.redirect_url)
         self.faults: dict[tuple[str, str], Fault] = {}
         self.shapes: dict[tuple[str, str], str] = {}
@@ -78,7 +85,7 @@ class Broker:
     def hand_out_code(self, investor: Investor) -> str:
         """Return a fresh auth code, as a finished login does."""
         code = "".join(secrets.choice(_CODE_ALPHABET) for _ in range(_CODE_LENGTH))
-        self._codes[code] = Code(investor.id, investor.sso_id, _now() + _CODE_LIFE)
+        self._codes[code] = Code(investor.id, investor.sso_id, now() + _CODE_LIFE)
         return code
 
     def owner_of_checksum(self, checksum: str) -> Investor | None:
@@ -92,7 +99,7 @@ class Broker:
         if found is None:
             return None
         code = self._codes.pop(found)
-        return self.investors[code.user_id] if _now() < code.expires_at else None
+        return self.investors[code.user_id] if now() < code.expires_at else None
 
     def log_in(self, investor: Investor) -> str:
         """Return a token for an investor; any older one of his is dead from now on."""
@@ -136,7 +143,7 @@ def _token(user_id: str) -> str:
     """Return what looks like the broker's token: a JWT of one to two kilobytes, valid for months if one believed it."""
     claims = {
         "sub": user_id,
-        "exp": int((_now() + timedelta(days=_TOKEN_LIFE_DAYS)).timestamp()),
+        "exp": int((now() + timedelta(days=_TOKEN_LIFE_DAYS)).timestamp()),
         "scope": secrets.token_hex(400),
     }
     parts = [{"alg": "RS256", "typ": "JWT"}, claims]
@@ -146,7 +153,3 @@ def _token(user_id: str) -> str:
 
 def _encoded(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251  # the simulator is another program than app/ and has no clock of its

@@ -35,8 +35,22 @@ class Wire:
         self._write_down(scope, call, user_id, body)
         fault = self._broker.take_fault(user_id, call)
         scope["fault"] = fault.name if fault else None
-        if fault is None or not await _answer_instead(fault, receive, send, scope):
+        if fault is not None and fault.after:
+            await self._answer_after(fault, body, receive, send, scope)
+        elif fault is None or not await _answer_instead(fault, receive, send, scope):
             await self._app(scope, _replayed(body), send)
+
+    async def _answer_after(self, fault: Fault, body: bytes, receive: Receive, send: Send, scope: Scope) -> None:
+        """Carry the call out first and keep its answer back: whoever asked can't know that it was."""
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        await self._app(scope, _replayed(body), keep)
+        if not await _answer_instead(fault, receive, send, scope):
+            for message in answer:
+                await send(message)
 
     def _user(self, scope: Scope, call: str, body: bytes) -> str:
         """Return whom a request is about: by his checksum or by his token."""

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from simulator.calls import EXCHANGE_PATHS, READS
+from simulator.calls import CALLS, EXCHANGE_PATHS, READS
 from simulator.faults import CANNED, FAULTS
+from simulator.order_switches import OrderSwitches, RejectNext
 from simulator.shapes import shape_names
 from tests.support.configured import API_SECRET
 from tests.support.environment import inherited
@@ -123,8 +124,8 @@ def test_a_canned_answer_has_the_keys_of_its_sample(name: str, fault: str) -> No
 
 
 def test_every_sample_is_held_against_the_simulator() -> None:
-    """Whoever adds a sample adds its case above."""
-    source = Path(__file__).read_text("utf-8")
+    """Whoever adds a sample adds its case, here or beside."""
+    source = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))
     assert [path.stem for path in SAMPLES.glob("*.json") if f'"{path.stem}"' not in source] == []
 
 
@@ -254,6 +255,10 @@ def test_the_switches_page_works_with_forms_alone(broker: SimulatedBroker) -> No
         ("investors/AB1234/shapes/funds", {"shape": "2023"}), ("investors/NOBODY/faults/funds", {"fault": "slow"}),
         ("investors/AB1234/faults/funds", {"fault": "slow", "times": "x"}), ("app", {"missingAnswer": "418"}),
         ("investors/AB1234/faults/funds", []), ("app", {"redirect": "x"}),
+        ("investors/NOBODY/orders", {}), ("investors/AB1234/orders", {"remarksIn": "trades"}),
+        ("investors/AB1234/orders", {"nonsense": 1}), ("investors/AB1234/orders", {"freezeQuantity": 0}),
+        ("investors/AB1234/orders", {"rejectNext": {}}), ("prices", {"IDEA-EQ": 14.2}), ("prices", {"IDEA-EQ": "-1"}),
+        ("market", {}), ("market", {"moving": "perhaps"}),
     ],
 )  # fmt: skip
 def test_an_unknown_switch_is_refused(broker: SimulatedBroker, path: str, content: object) -> None:
@@ -268,8 +273,10 @@ def test_what_is_no_json_is_refused(broker: SimulatedBroker) -> None:
 def test_every_switch_stands_in_the_docs() -> None:
     page = (ROOT / "docs" / "simulator.md").read_text("utf-8")
     assert [name for name in FAULTS if f"`{name}`" not in page] == []
-    shapes = {shape for call in ("exchange", *READS) for shape in shape_names(call)} - {"current"}
-    assert [name for name in shapes if f"`{name}`" not in page] == []
+    shapes = {shape for call in CALLS for shape in shape_names(call)} - {"current"}
+    assert [name for name in (*CALLS, *shapes) if f"`{name}`" not in page] == []
+    fields = [*OrderSwitches.model_fields.values(), *RejectNext.model_fields.values()]
+    assert [each.alias for each in fields if f"`{each.alias}`" not in page] == []
 
 
 def started(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -36,9 +36,11 @@ class SimulatedBroker:
         return found
 
     def break_call(
-        self, call: str, fault: str, *, user: str = "AB1234", times: int | None = None, seconds: float | None = None
-    ) -> None:
-        wanted = {"fault": fault, "times": times, "seconds": seconds}
+        self, call: str, fault: str, *, user: str = "AB1234", times: int | None = None, seconds: float | None = None,
+        after: bool = False,
+    ) -> None:  # fmt: skip
+        """Switch a fault on; with `after` the call is carried out before the fault answers."""
+        wanted = {"fault": fault, "times": times, "seconds": seconds, "after": after}
         self._control.put(f"/investors/{user}/faults/{call}", json=wanted).raise_for_status()
 
     def mend(self, user: str = "AB1234") -> None:
@@ -46,6 +48,36 @@ class SimulatedBroker:
 
     def shape_call(self, call: str, shape: str, *, user: str = "AB1234") -> None:
         self._control.put(f"/investors/{user}/shapes/{call}", json={"shape": shape}).raise_for_status()
+
+    def order_switches(self, user: str = "AB1234", **switches: Any) -> None:
+        """Switch how an investor's orders are treated, in the words of docs/simulator.md."""
+        self._control.put(f"/investors/{user}/orders", json=switches).raise_for_status()
+
+    def clear_order_switches(self, user: str = "AB1234") -> None:
+        """Put them all back, and show the orders that were hidden."""
+        self._control.delete(f"/investors/{user}/orders").raise_for_status()
+
+    def set_price(self, symbol: str, price: str) -> None:
+        """Set a price, and let the orders meet it."""
+        self._control.put("/prices", json={symbol: price}).raise_for_status()
+
+    def move_prices(self, *, moving: bool) -> None:
+        """Let the prices go by themselves, or stop them."""
+        self._control.put("/market", json={"moving": moving}).raise_for_status()
+
+    def market_open(self) -> None:
+        """Send what was received after the market to the exchange."""
+        self._control.post("/market-open").raise_for_status()
+
+    def day_end(self) -> None:
+        """Cancel the open orders that were good for the day."""
+        self._control.post("/day-end").raise_for_status()
+
+    def taken(self, user: str | None = None) -> list[dict[str, Any]]:
+        """Return the orders that were taken, by one investor or by all, in the order of receipt."""
+        params = {"userId": user} if user else {}
+        found: list[dict[str, Any]] = self._control.get("/orders", params=params).raise_for_status().json()["orders"]
+        return found
 
     def expire(self, user: str = "AB1234") -> None:
         self._control.post(f"/investors/{user}/expire").raise_for_status()
