@@ -2,17 +2,20 @@
 
 import asyncio
 import base64
-import json
 import os
 import ssl
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from app.clock import Clock, random_bytes
+from app.commands.audit import audit
+from app.commands.caps import caps
+from app.commands.halts import halts
+from app.commands.placements import placements
+from app.commands.speaking import AsJson, fail, read_settings, say
 from app.db import reason_of
 from app.main import description
 from app.observability import configure_logging
@@ -20,14 +23,16 @@ from app.problems import TemporarilyUnavailable
 from app.resources import NotReady, open_resources
 from app.schema import migrate_schema
 from app.server import CannotListen, run_server
-from app.settings import Settings, UnreadableFile
+from app.settings import Settings
 from app.settings_parsing import KEY_ID, KEY_LENGTH
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="The keys that seal what is stored.")
 cli.add_typer(keys, name="keys")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+cli.add_typer(audit, name="audit")
+cli.add_typer(caps, name="caps")
+cli.add_typer(halts, name="halt")
+cli.add_typer(placements, name="placements")
 
 
 def main() -> None:
@@ -46,30 +51,30 @@ def serve(
 ) -> None:
     """Run the API alone, by environment, as production does."""
     _check_certificate(certificate, private_key)
-    settings = _settings()
+    settings = read_settings()
     _check_start(settings)
     try:
         run_server(settings, host=host, port=port, workers=workers, certificate=certificate, private_key=private_key)
     except CannotListen as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @cli.command()
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database's schema up to this release; several may run it at once, one works and the others wait."""
-    settings = _settings()
+    settings = read_settings()
     try:
         before, after = migrate_schema(settings.direct_database_url)
     except TemporarilyUnavailable as problem:
-        _fail(f"{reason_of(problem)} Check DATABASE_URL.")
+        fail(f"{reason_of(problem)} Check DATABASE_URL.")
     sentence = f"The schema is at {after}." if before == after else f"Migrated from {before or 'nothing'} to {after}."
-    _say(sentence, {"before": before, "after": after}, as_json=as_json)
+    say(sentence, {"before": before, "after": after}, as_json=as_json)
 
 
 @cli.command()
 def openapi(*, as_json: AsJson = True) -> None:
     """Print the API's description in JSON; needs no database and no settings."""
-    _say("", description(), as_json=as_json)
+    say("", description(), as_json=as_json)
 
 
 @cli.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -86,22 +91,9 @@ def generate(
 ) -> None:
     """Make a key for ENCRYPTION_KEYS; keep it where secrets are kept."""
     if not KEY_ID.fullmatch(name):
-        _fail("A key's id has one to thirty-two letters, digits, - and _.")
+        fail("A key's id has one to thirty-two letters, digits, - and _.")
     encoded = base64.b64encode(random_bytes(KEY_LENGTH)).decode()
-    _say(f"{name}:{encoded}", {"id": name, "key": f"{name}:{encoded}"}, as_json=as_json)
-
-
-def _settings() -> Settings:
-    try:
-        return Settings.from_environment()
-    except UnreadableFile as error:
-        _fail(str(error))
-    except ValidationError as error:
-        for each in error.errors(include_input=False, include_context=False):
-            name = ".".join(str(part) for part in each["loc"][:1]).upper()
-            message = each["msg"].removeprefix("Value error, ")
-            print(f"{name}: {message}" if name else message, file=sys.stderr)  # noqa: T201  # a command speaks
-        _fail("The settings are not usable; docs/settings.md explains each.")
+    say(f"{name}:{encoded}", {"id": name, "key": f"{name}:{encoded}"}, as_json=as_json)
 
 
 def _check_start(settings: Settings) -> None:
@@ -114,9 +106,9 @@ def _check_start(settings: Settings) -> None:
     try:
         asyncio.run(check())
     except (NotReady, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     except TemporarilyUnavailable as problem:
-        _fail(f"{reason_of(problem)} Check DATABASE_URL.")
+        fail(f"{reason_of(problem)} Check DATABASE_URL.")
 
 
 def _check_certificate(certificate: Path | None, private_key: Path | None) -> None:
@@ -125,13 +117,4 @@ def _check_certificate(certificate: Path | None, private_key: Path | None) -> No
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate or "", private_key)
     except OSError as error:  # ssl.SSLError is one
-        _fail(f"The certificate or its key can't be used: {error.strerror or error}.")
-
-
-def _say(sentence: str, facts: object, *, as_json: bool) -> None:
-    print(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else sentence)  # noqa: T201  # the same
-
-
-def _fail(sentence: str) -> NoReturn:
-    print(sentence, file=sys.stderr)  # noqa: T201  # the same
-    raise SystemExit(1)
+        fail(f"The certificate or its key can't be used: {error.strerror or error}.")

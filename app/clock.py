@@ -2,12 +2,15 @@
 
 import secrets
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from zoneinfo import ZoneInfo
 
 IST = ZoneInfo("Asia/Kolkata")
 """The trading day, the broker's times and its daily log-out are all told in Indian time."""
+
+
+_RUNNING_ON = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock:
@@ -19,8 +22,8 @@ class Clock:
 
 
 def monotonic() -> float:
-    """Return seconds that never run backwards, for measuring how long something took."""
-    return time.monotonic()
+    """Return seconds that never run backwards and go on while the machine sleeps, where it can tell (Linux)."""
+    return time.clock_gettime(_RUNNING_ON)
 
 
 def random_bytes(count: int) -> bytes:
@@ -34,3 +37,8 @@ def next_occurrence(after: datetime, times: tuple[time_of_day, ...]) -> datetime
     moments = [datetime.combine(local.date() + timedelta(days=days), wall, IST) for days in (0, 1) for wall in times]
     later = [moment for moment in moments if moment > local]
     return min(later).astimezone(UTC) if later else None
+
+
+def trading_day(moment: datetime) -> date:
+    """Return the day of an aware moment as the exchanges count it."""
+    return moment.astimezone(IST).date()

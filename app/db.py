@@ -56,6 +56,10 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
     return engine
 
 
+Transaction = AsyncConnection
+"""What a store is given to write with, by callers who know nothing of SQL."""
+
+
 class Database:
     """The pool, and the two ways to use it."""
 

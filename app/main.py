@@ -19,6 +19,7 @@ from app.guide import routes as guide
 from app.health import routes as health
 from app.middleware import Failures, Gates, RequestContext
 from app.openapi import exact_openapi
+from app.orders import placement_routes as placements
 from app.orders import routes as orders
 from app.portfolio import routes as portfolio
 from app.problems import InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
@@ -61,7 +62,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.are_docs_served else None,
     )
-    for routes in (sso, sessions, orders, portfolio, funds, profile, health, guide):
+    for routes in (sso, sessions, orders, placements, portfolio, funds, profile, health, guide):
         app.include_router(routes.router)
     exact_openapi(app)
     if settings.are_docs_served:

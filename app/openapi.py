@@ -5,12 +5,16 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.openapi_examples import EXAMPLES
-from app.problems import MEDIA_TYPE, SCHEMA
+from app.problem_answers import SCHEMA
+from app.problems import MEDIA_TYPE
 
-_HEADERS_OF = {"303": ["Location", "Set-Cookie"], "503": ["Retry-After"]}
+_HEADERS_OF = {"303": ["Location", "Set-Cookie"], "409": ["Retry-After"], "503": ["Retry-After"]}
+_HEADERS_OF_ACTS = {status: ["Location", "Idempotency-Replayed"] for status in ("200", "201", "202")}
+_KEY = "Idempotency-Key"
 _ABOUT = {
     "X-Request-ID": "The request's id, as the log has it; the caller's own where it sent one",
-    "Location": "Where to go now",
+    "Location": "Where to go now, or where to ask again",
+    "Idempotency-Replayed": "`true` where nothing was sent, because a request with this key came before",
     "Set-Cookie": "Our cookie, HttpOnly",
     "Retry-After": "Seconds to wait",
 }
@@ -48,7 +52,8 @@ def _mended(document: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             if path.startswith("/v1/"):
                 operation["security"] = [{"session": []}]
-            _complete(path, operation["responses"])
+            _require_key(operation)
+            _complete(path, operation["responses"], is_act=_takes_key(operation))
     return document
 
 
@@ -60,14 +65,28 @@ def _describe(name: str, schema: dict[str, Any]) -> None:
         schema["examples"] = [EXAMPLES[name]]
 
 
-def _complete(path: str, responses: dict[str, Any]) -> None:
+def _takes_key(operation: dict[str, Any]) -> bool:
+    return any(each["name"] == _KEY for each in operation.get("parameters", []))
+
+
+def _require_key(operation: dict[str, Any]) -> None:
+    """Say of the key that it is required where its absence is a problem of its own, and a text."""
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] == _KEY:
+            parameter["required"] = "400" in operation["responses"]
+            parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 255} | {
+                name: parameter["schema"][name] for name in ("examples",)
+            }
+
+
+def _complete(path: str, responses: dict[str, Any], *, is_act: bool) -> None:
     """Add what every route shares: the headers, any other problem, and pages for people at the sign-in."""
     responses["default"] = {
         "description": "Any other problem: `too-large`, `method-not-allowed`, `internal-error`, and later ones",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, response in responses.items():
-        named = ["X-Request-ID", *_HEADERS_OF.get(status, [])]
+        named = ["X-Request-ID", *_HEADERS_OF.get(status, []), *(_HEADERS_OF_ACTS.get(status, []) if is_act else [])]
         response["headers"] = {name: {"schema": {"type": "string"}, "description": _ABOUT[name]} for name in named}
         if path.startswith("/sso/") and MEDIA_TYPE in response.get("content", {}):
             response["content"]["text/html"] = {

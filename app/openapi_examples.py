@@ -40,6 +40,35 @@ _FUNDS: dict[str, Any] = {
     "span": "0.0", "premium": "0.0", "unclearedCash": "0.0",
 }  # fmt: skip
 
+_TERMS: dict[str, Any] = {
+    "exchange": "NSE", "tradingSymbol": "IDEA-EQ", "transactionType": "BUY", "quantity": 100, "product": "CNC",
+    "orderType": "LIMIT", "price": "14.10", "triggerPrice": None, "validity": "DAY", "variety": "REGULAR",
+    "disclosedQuantity": None,
+}  # fmt: skip
+
+_CONVERSION: dict[str, Any] = {
+    "exchange": "NSE", "tradingSymbol": "IDEA-EQ", "transactionType": "BUY", "quantity": 40, "fromProduct": "MIS",
+    "toProduct": "CNC", "positionType": "DAY",
+}  # fmt: skip
+
+_PLACED: dict[str, Any] = {"orderNo": "26112300000001", "status": "OPEN", "rejectionReason": None}
+
+_PLACEMENT: dict[str, Any] = {
+    "placementId": "0d4b5f8e-6f0b-4a86-9d51-3d7c1f3f2b11", "action": "PLACE", "outcome": "accepted",
+    "orders": [_PLACED], "reason": None, "order": _TERMS, "conversion": None, "candidates": [],
+    "createdAt": "2026-11-23T03:51:05.120000Z", "resolvedAt": "2026-11-23T03:51:05.240000Z",
+}  # fmt: skip
+
+_CANCELLED: dict[str, Any] = {
+    "orderNo": "26112300000001", "outcome": "accepted", "reason": None,
+    "placementId": "4c1b6a0e-93a9-4f2f-8d0a-5f0d5a8c7e21",
+}  # fmt: skip
+
+_MARGIN: dict[str, Any] = {
+    "requiredMargin": "1410.00", "availableMargin": "21030.50", "marginShortfall": "0.0", "marginUsed": "3970.00",
+    "openingBalance": "25000.50", "remarks": None,
+}  # fmt: skip
+
 _PROFILE: dict[str, Any] = {
     "id": "AB1234", "accountId": "AB1234", "name": "Asha Menon", "status": "Activated", "exchanges": ["NSE", "BSE"],
     "products": ["CNC", "NRML", "MIS"], "email": "a******@mail.example", "mobile": "******10", "pan": "******4K",
@@ -66,6 +95,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "OrderState": _STATE,
     "OrderWithHistory": {**_ORDER, "history": [_STATE]},
     "OrderList": {"orders": [_ORDER], "asOf": _AS_OF},
+    "OrderTerms": _TERMS,
+    "NewOrder": {**_TERMS, "allowDuplicate": False},
+    "OrderChange": {"quantity": 150, "price": "14.05"},
+    "Conversion": _CONVERSION,
+    "Margin": _MARGIN,
+    "PlacedOrder": _PLACED,
+    "Placement": _PLACEMENT,
+    "PlacementList": {"placements": [_PLACEMENT], "asOf": _AS_OF, "nextCursor": None},
+    "Cancelled": _CANCELLED,
+    "Cancellations": {"cancellations": [_CANCELLED]},
+    "CancelledPlacement": {**_PLACEMENT, "cancellations": [_CANCELLED]},
     "Trade": _TRADE,
     "TradeList": {"trades": [_TRADE], "asOf": _AS_OF},
     "Listing": _LISTING,

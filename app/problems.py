@@ -1,6 +1,6 @@
 """Everything that can go wrong for a caller, as classes with a sentence; rendering.py shows them."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -86,6 +86,15 @@ class UserMismatch(Problem):
     said_to_a_person = "Nobody has been signed in. Please begin the sign-in again."
 
 
+class TradingHalted(Problem):
+    """Don't send it again by yourself; trading is halted, for everybody or for this user, until somebody lifts it.
+
+    Cancels still pass. `detail` has the reason that was given.
+    """
+
+    slug, title, status = "trading-halted", "Trading is halted", 403
+
+
 class LoginRefused(Problem):
     """Begin the sign-in again; the broker did not confirm it."""
 
@@ -116,6 +125,48 @@ class NotFound(Problem):
 
     slug, title, status = "not-found", "There is nothing here", 404
     said_to_a_person = "If you want to sign in, please begin here."
+
+
+class IdempotencyKeyMissing(Problem):
+    """Send the header `Idempotency-Key`: a fresh random text for each order meant, the same one when it is repeated."""
+
+    slug, title, status = "idempotency-key-missing", "There is no Idempotency-Key", 400
+
+
+class IdempotencyKeyInUse(Problem):
+    """Wait for `Retry-After` seconds and send the very same again; the first request with this key is under way."""
+
+    slug, title, status = "idempotency-key-in-use", "The first request with this key is still running", 409
+
+
+class IdempotencyKeyReused(Problem):
+    """Use a new key; this one belongs to another request, and nothing has been sent."""
+
+    slug, title, status = "idempotency-key-reused", "The key belongs to another request", 422
+
+
+class PlacementUnresolved(Problem):
+    """Wait until the placement named in `placementId` is resolved; an equal order of the user is still unknown.
+
+    If a second one is meant, send it with `"allowDuplicate": true`. Nothing has been sent.
+    """
+
+    slug, title, status = "placement-unresolved", "An equal order is still unknown", 409
+
+
+class CapExceeded(Problem):
+    """Send less; the order is over a cap of quantity, value or orders per day, which `detail` names."""
+
+    slug, title, status = "cap-exceeded", "The order is over a cap", 422
+
+
+class OrderRefused(Problem):
+    """Show `reason` to the user: the broker refused, or nothing was sent; a new try needs a new key.
+
+    `placementId` names what was remembered of it; `GET /v1/placements/{placementId}` shows it.
+    """
+
+    slug, title, status = "order-refused", "The order was refused", 422
 
 
 class MethodNotAllowed(Problem):
@@ -178,13 +229,6 @@ class BrokerFault(Problem):
     slug, title, status = "broker-fault", "The broker's answer could not be used", 502
 
 
-BROKER_READ = (
-    NotSignedIn, SessionExpired, BrokerSessionExpired,
-    BrokerRateLimited, BrokerUnavailable, BrokerTimeout, BrokerFault, TemporarilyUnavailable,
-)  # fmt: skip
-"""What every read that asks the broker can end with."""
-
-
 def all_problems() -> list[type[Problem]]:
     """Return every kind of problem, in the order in which they stand on this page."""
     found: list[type[Problem]] = []
@@ -200,57 +244,3 @@ def problem_of(slug: str, detail: str | None) -> Problem:
     """Return the problem of a slug that was written down, an internal error for one that is not known."""
     kinds = {kind.slug: kind for kind in all_problems() if kind is not TooLarge}
     return kinds.get(slug, InternalError)(detail)
-
-
-def answers(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """Return what a route's description says of the problems it can answer with, for the OpenAPI document."""
-    by_status: dict[int | str, list[type[Problem]]] = {}
-    for kind in kinds:
-        by_status.setdefault(kind.status, []).append(kind)
-    return {
-        status: {
-            "description": "; ".join(f"`{kind.slug}`: {kind.title}" for kind in together),
-            "content": {
-                MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": _examples(together)}
-            },
-        }
-        for status, together in by_status.items()
-    }
-
-
-def _examples(kinds: list[type[Problem]]) -> dict[str, object]:
-    return {
-        kind.slug: {
-            "value": {
-                "type": f"https://api.partner.example/problems/{kind.slug}",
-                "title": kind.title,
-                "status": kind.status,
-            }
-            | ({"loginUrl": "https://api.partner.example/sso/login"} if kind.asks_for_sign_in else {})
-        }
-        for kind in kinds
-    }
-
-
-SCHEMA = {
-    "title": "Problem",
-    "description": "RFC 9457; `type` is the address of a page that says what to do.",
-    "type": "object",
-    "required": ["type", "title", "status"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "loginUrl": {"type": "string", "format": "uri", "description": "where a sign-in begins, if one is asked for"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-}
-"""How a problem looks in the OpenAPI document."""

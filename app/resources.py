@@ -1,15 +1,24 @@
 """Opens and closes what a process shares: settings in, database, keys and broker out; web, commands and tests alike."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Never
 
-from app.broker.gateway import Gateway
+from app.broker.gateway import Gateway, Manner
 from app.broker.paths import Paths
 from app.broker.transport import Transport
 from app.clock import Clock
 from app.db import Database
 from app.dependencies import ProcessState
-from app.sessions.sealing import KeyRing
+from app.orders.acting import Actor
+from app.orders.underway import Underway
+from app.orders.watching import Watching
+from app.safeguards.audit import Ledger
+from app.safeguards.audit_reading import keep_telling_heads
+from app.safeguards.sealing import KeyRing
+from app.sessions.asking import find_investor
 from app.sessions.store import erase_expired, key_ids_in_use
 from app.settings import Settings
 from app.tables import SCHEMA_REVISION
@@ -23,6 +32,7 @@ class Resources(ProcessState):
     """What the lifespan hands to the requests."""
 
     ring: KeyRing
+    actor: Actor
 
 
 @asynccontextmanager
@@ -42,8 +52,35 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         transport = Transport.open(settings.broker_base_url, settings.broker_connect_timeout)
         stack.push_async_callback(transport.aclose)
         paths = Paths(settings.broker_exchange_paths, settings.broker_paths)
-        gateway = Gateway(transport, paths, settings.broker_api_secret, settings.broker_read_deadline)
-        yield Resources(settings=settings, clock=clock, db=db, gateway=gateway, ring=ring)
+        gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings))
+        underway = Underway()
+        stack.push_async_callback(underway.aclose)
+        actor = Actor(settings, db, Ledger(ring), underway)
+        watching = Watching(db, partial(find_investor, db, clock, gateway, ring), actor)
+        stack.push_async_callback(watching.aclose)
+        _keep_running(stack, watching.run())
+        _keep_running(stack, keep_telling_heads(db))
+        yield Resources(settings=settings, clock=clock, db=db, gateway=gateway, ring=ring, actor=actor)
+
+
+def _keep_running(stack: AsyncExitStack, work: Coroutine[Any, Any, Never]) -> None:
+    """Do something in the background until the process closes."""
+    task = asyncio.create_task(work)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(stop)
+
+
+def _manner(settings: Settings) -> Manner:
+    return Manner(
+        read_deadline=settings.broker_read_deadline,
+        order_deadline=settings.broker_order_deadline,
+        correlation_field=settings.order_correlation_field,
+        market_protection=settings.market_protection,
+    )
 
 
 async def _refuse_old_schema(db: Database) -> None:

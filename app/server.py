@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
+from app.metrics import serve_metrics
 from app.observability import configure_logging, logger
 from app.settings import Settings
 
@@ -53,6 +54,8 @@ def run_server(
     )
     listening = _listen(host, port)
     taken = listening.getsockname()[1]
+    if settings.metrics_port:
+        serve_metrics(host, settings.metrics_port, settings.database_url)
     _log.info("listening", host=host, port=taken, workers=workers, tls=certificate is not None)
     if workers == 1:
         uvicorn.Server(config).run(sockets=[listening])

@@ -4,11 +4,13 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import time, timedelta
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
+from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -71,6 +73,22 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return {name: text for name, text in found.items() if text is not None}
 
 
+class _SwitchedOff(PydanticBaseSettingsSource):
+    """`ORDER_CORRELATION_FIELD=` switches it off; any other empty variable counts as absent."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = field_name.upper()
+        given = os.environ.get(name, dotenv_values(".env").get(name))  # noqa: TID251  # this module is where it is read
+        return (given if given == "" else None), field_name, False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        name = "order_correlation_field"
+        found = self.get_field_value(self.settings_cls.model_fields[name], name)[0]
+        return {} if found is None else {name: found}
+
+
 class Settings(BaseSettings):
     """The service's settings; each field is the environment variable of the same name in capitals."""
 
@@ -98,7 +116,16 @@ class Settings(BaseSettings):
     allow_http_broker_on_loopback: bool = False
     broker_connect_timeout: Duration = timedelta(seconds=2)
     broker_read_deadline: Duration = timedelta(seconds=8)
+    broker_order_deadline: Duration = timedelta(seconds=12)
+    order_correlation_field: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$|^$")] = "remarks"
+    market_orders: Literal["allow", "refuse"] = "allow"
+    market_protection: Annotated[Decimal, Field(gt=0, le=100)] | None = None
+    allow_mcx: bool = False
+    order_quantity_cap: Annotated[int, Field(gt=0)] | None = None
+    order_value_cap: Annotated[Decimal, Field(gt=0)] | None = None
+    orders_per_day_cap: Annotated[int, Field(gt=0)] | None = None
     docs_enabled: bool = False
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
@@ -113,7 +140,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Believe arguments first, then the environment, then secret files, then `.env`."""
-        return init_settings, env_settings, _SecretFiles(settings_cls, dotenv_settings), dotenv_settings
+        files = _SecretFiles(settings_cls, dotenv_settings)
+        return init_settings, env_settings, files, dotenv_settings, _SwitchedOff(settings_cls)
 
     @field_validator("database_url", "database_direct_url", mode="after")
     @classmethod
@@ -149,7 +177,11 @@ class Settings(BaseSettings):
         return tuple(origin_of(origin) for origin in origins)
 
     @field_validator(
-        "session_idle_timeout", "session_absolute_timeout", "broker_connect_timeout", "broker_read_deadline"
+        "session_idle_timeout",
+        "session_absolute_timeout",
+        "broker_connect_timeout",
+        "broker_read_deadline",
+        "broker_order_deadline",
     )
     @classmethod
     def _positive(cls, length: timedelta) -> timedelta:

@@ -1,20 +1,27 @@
 """What is in the database. Times are UTC; what is secret is sealed, what is only looked up is a hash."""
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
+    text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The newest migration; revisions are numbered, so that "behind" can be told from "ahead"."""
 
 metadata = MetaData(
@@ -84,4 +91,109 @@ spent_auth_codes = Table(
     Column("outcome", Text, comment="signed-in, or the slug of the problem it ended with"),
     Column("outcome_detail", Text),
     CheckConstraint("(finished_at IS NULL) = (outcome IS NULL)", name="finished"),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("idempotency_key", Text),
+    Column("fingerprint", LargeBinary, comment="SHA-256 of the canonical request the key was used for"),
+    Column("terms", JSONB, nullable=False, comment="what was asked for"),
+    Column("likeness", LargeBinary, nullable=False, comment="SHA-256 of the canonical terms: equal for equal orders"),
+    Column("order_no", Text, comment="the order that a modification or a cancel is about"),
+    Column("correlation", Text, unique=True, comment="what the broker was given to echo"),
+    Column("trading_day", Date, nullable=False, comment="Asia/Kolkata"),
+    Column("created_at", _MOMENT, nullable=False, comment="committed before the first byte leaves"),
+    Column("send_by", _MOMENT, nullable=False, comment="no byte leaves after it"),
+    Column("doubtful_at", _MOMENT, nullable=False, comment="from here on its sender is not waited for"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("resolved_at", _MOMENT),
+    Column("resolved_by", Text, comment="broker, book or operator"),
+    Column("is_watched", Boolean, nullable=False, comment="the reconciler still looks after it"),
+    Column("candidates", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("absent_since", _MOMENT, comment="the first of the clean reads that did not show it"),
+    Column("cancel_wanted_at", _MOMENT, comment="whatever turns up is to be cancelled"),
+    UniqueConstraint("user_id", "idempotency_key", name="intents_idempotency_key_key"),
+    CheckConstraint("action IN ('PLACE', 'MODIFY', 'CANCEL', 'CONVERT')", name="action"),
+    CheckConstraint("state IN ('sending', 'accepted', 'refused', 'unknown')", name="state"),
+    CheckConstraint("(state IN ('sending', 'unknown')) = (resolved_at IS NULL)", name="resolved"),
+    CheckConstraint("(resolved_at IS NULL) = (resolved_by IS NULL)", name="resolved_by"),
+    CheckConstraint("(idempotency_key IS NULL) = (fingerprint IS NULL)", name="fingerprint"),
+    Index("intents_user_id_created_at_idx", "user_id", "created_at", "id"),
+    Index("intents_user_id_trading_day_idx", "user_id", "trading_day"),
+    Index("intents_watched_idx", "user_id", postgresql_where=text("is_watched")),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True, comment="whose intents need a look at the book"),
+    Column("next_look_at", _MOMENT, comment="none: not before the next sign-in"),
+    Column("watched_since", _MOMENT, nullable=False, comment="the last intent or outcome that quickened the looks"),
+    Column("lease_until", _MOMENT, comment="one replica has it until then"),
+    Column("echo_seen_on", Date, comment="the last trading day on which the broker echoed a correlation of his"),
+    Index("watches_next_look_at_idx", "next_look_at"),
+)
+
+seen_orders = Table(
+    "seen_orders",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("order_no", Text, primary_key=True),
+    Column("intent_id", ForeignKey("intents.id"), comment="the placement it came from, where that is known"),
+    Column("trading_day", Date, nullable=False),
+    Column("quantity", BigInteger),
+    Column("status", Text, comment="none until a book has shown it"),
+    Column("rejection_reason", Text),
+    Column("correlation", Text, comment="what the broker echoed, whoever wrote it"),
+    Column("history_read_at", _MOMENT, comment="when its history was last searched for a correlation"),
+    Column("first_seen_at", _MOMENT, nullable=False),
+    Column("last_changed_at", _MOMENT, nullable=False),
+    Index("seen_orders_intent_id_idx", "intent_id"),
+    Index("seen_orders_user_id_trading_day_idx", "user_id", "trading_day"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("chain", Text, primary_key=True, comment="a user's id, or system"),
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="1, 2, 3 … without a gap"),
+    Column("at", _MOMENT, nullable=False),
+    Column("actor", Text, nullable=False, comment="the user himself, the service, or an operator by name"),
+    Column("action", Text, nullable=False),
+    Column("facts", JSONB, nullable=False, comment="no secrets and nothing personal"),
+    Column("key_id", Text, nullable=False),
+    Column("mac", LargeBinary, nullable=False, comment="HMAC over this row and the mac before it"),
+)
+
+ledger_heads = Table(
+    "ledger_heads",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False, comment="of the chain's last row"),
+    Column("key_id", Text, nullable=False),
+    Column("seal", LargeBinary, nullable=False, comment="HMAC over this head, so that it can't be moved back by hand"),
+)
+
+halts = Table(
+    "halts",
+    metadata,
+    Column("scope", Text, primary_key=True, comment="a user's id, or * for everybody"),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+)
+
+caps = Table(
+    "caps",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="may be set before he ever signs in"),
+    Column("order_quantity", BigInteger, comment="units"),
+    Column("order_value", Numeric(20, 4), comment="rupees"),
+    Column("orders_per_day", Integer),
 )

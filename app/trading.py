@@ -2,20 +2,21 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 
-def _plain(amount: Decimal) -> str:
+def plain_decimal(amount: Decimal) -> str:
+    """Return an amount as we write it: all its digits, no exponent."""
     return format(amount, "f")
 
 
 Rupees = Annotated[
     Decimal,
-    PlainSerializer(_plain, return_type=str, when_used="json"),
+    PlainSerializer(plain_decimal, return_type=str, when_used="json"),
     WithJsonSchema(
         {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "description": "Rupees, as a decimal string"},
         mode="serialization",
@@ -97,6 +98,21 @@ ProductWord = Annotated[str, _open_set(*Product)]
 OrderTypeWord = Annotated[str, _open_set(*OrderType)]
 ValidityWord = Annotated[str, _open_set(*Validity)]
 VarietyWord = Annotated[str, _open_set(*Variety)]
+
+
+class Outcome(StrEnum):
+    """What became of something done at the broker; `unknown` is neither done nor failed, and is found out."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class Refusal(NamedTuple):
+    """One reason why a request can't be sent: a JSON pointer into it, and what is wrong there."""
+
+    pointer: str
+    detail: str
 
 
 class Order(Model):
@@ -220,6 +236,17 @@ class Funds(Model):
     span: Rupees | None
     premium: Rupees | None
     uncleared_cash: Rupees | None
+
+
+class Margin(Model):
+    """What an order would need, in rupees, and what there is."""
+
+    required_margin: Rupees | None
+    available_margin: Rupees | None
+    margin_shortfall: Rupees | None
+    margin_used: Rupees | None
+    opening_balance: Rupees | None
+    remarks: str | None
 
 
 class Profile(Model):

@@ -22,8 +22,10 @@ from workbench.servers import Postgres
 
 _URL = "TEST_POSTGRES_URL"  # from the controller to its workers
 _TEMPLATE = "migrated"
-_TABLES = "spent_auth_codes, sessions, broker_sessions, users"
-
+_TABLES = (
+    "spent_auth_codes, sessions, broker_sessions, seen_orders, watches, intents, ledger, ledger_heads, halts, caps, "
+    "users"
+)
 _PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 _servers = ExitStack()
@@ -123,6 +125,8 @@ async def empty(database_url: str) -> None:
     """Delete every row that a test has left."""
     connection = await asyncpg.connect(database_url)
     try:
+        await connection.execute("SET session_replication_role = replica")  # the ledger refuses otherwise
+        await connection.execute("SET lock_timeout = '5s'")
         await connection.execute(f"TRUNCATE {_TABLES}")
     finally:
         await connection.close()

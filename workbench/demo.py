@@ -129,6 +129,7 @@ def _environment(places: Places, database_url: str) -> dict[str, str]:
         "BROKER_APP_CODE": _APP_CODE,
         "BROKER_API_SECRET": _API_SECRET,
         "ENCRYPTION_KEYS": _kept_key(places.state),
+        "METRICS_PORT": "0",  # two demos side by side would want the same one
         "SIMULATOR_APP_CODE": _APP_CODE,
         "SIMULATOR_API_SECRET": _API_SECRET,
         "SIMULATOR_REDIRECT_URL": f"{places.base_url}/sso/callback",

@@ -46,6 +46,7 @@ class Envelope:
     """The broker's wrapping, of whichever year: did it say Ok, in which words, around what."""
 
     is_ok: bool
+    status: str
     words: str
     result: list[object]
     outer: Row
@@ -89,7 +90,7 @@ def envelopes(answer: Answer) -> list[Envelope]:
     content = _json_of(answer)
     outer = content if isinstance(content, list) else [content]
     found = [_envelope(item) for item in outer]
-    if any(not envelope.is_ok and _LIMITED.search(envelope.words) for envelope in found):
+    if any(not envelope.is_ok and says_limited(envelope.words) for envelope in found):
         raise BrokerRateLimited(headers=_retry_after(answer))
     if not found or len(found) > _MOST_ROWS:
         raise BrokerFault(_NONSENSE)
@@ -137,13 +138,21 @@ def _judge_status(answer: Answer) -> None:
         raise BrokerFault(_NONSENSE)
 
 
-def _json_of(answer: Answer) -> object:
-    """Return the body as JSON with exact numbers; NaN and infinities are none."""
+def content_of(answer: Answer) -> object:
+    """Return the body as JSON, numbers exact, NaN and infinities as none; raises `BrokerFault` for anything else."""
     try:
         content: object = json.loads(answer.body, parse_float=_exact, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        _judge_text(answer.body)
         raise BrokerFault(_NONSENSE) from error
+    return content
+
+
+def _json_of(answer: Answer) -> object:
+    try:
+        content = content_of(answer)
+    except BrokerFault:
+        _judge_text(answer.body)
+        raise
     if isinstance(content, str) and _says_dead(content[:_LONGEST_BARE_TEXT]):
         raise BrokerSessionDead
     return content
@@ -156,17 +165,21 @@ def _judge_text(body: bytes) -> None:
 
 
 def _envelope(item: object) -> Envelope:
-    if not isinstance(item, dict):
-        raise BrokerFault(_NONSENSE)
-    outer = lowered(item)
-    if _speaks_of_death(outer):
+    if isinstance(item, dict) and _speaks_of_death(lowered(item)):
         raise BrokerSessionDead
+    return envelope_of(item)
+
+
+def envelope_of(item: object) -> Envelope:
+    """Return what one wrapping says, unjudged; raises `BrokerFault` for what is none."""
+    outer = lowered(item)
     status = _first_text(outer, "status", "stat")
     if status is None:
         raise BrokerFault(_NONSENSE)
     message = _first_text(outer, "message", "emsg") or ""
     return Envelope(
         is_ok=_is_good(status),
+        status=status,
         words=f"{message} {status}".strip() if _CODE.fullmatch(status) else message,
         result=_as_list(outer.get("result")),
         outer=outer,
@@ -209,8 +222,23 @@ def _first_text(outer: Row, *names: str) -> str | None:
     return next((found for name in names if (found := text(outer.get(name)))), None)
 
 
+def plain_word(word: str) -> str:
+    """Return a status word without case, blanks and underscores."""
+    return re.sub(r"[\s_]", "", word).lower()
+
+
+def says_limited(words: str) -> bool:
+    """Say whether words tell of the broker's limit."""
+    return _LIMITED.search(words) is not None
+
+
+def spaced(words: str) -> str:
+    """Return words with a blank wherever their spelling hides one."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[\s_-]+", " ", words)
+
+
 def _is_good(word: str) -> bool:
-    return re.sub(r"[\s_]", "", word).lower() in _GOOD_WORDS
+    return plain_word(word) in _GOOD_WORDS
 
 
 def _speaks_of_death(fields: Row) -> bool:
@@ -218,8 +246,7 @@ def _speaks_of_death(fields: Row) -> bool:
 
 
 def _says_dead(words: str) -> bool:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s_-]+", " ", words)
-    return _DEAD.search(spaced) is not None
+    return _DEAD.search(spaced(words)) is not None
 
 
 def _exact(written: str) -> Decimal | None:

@@ -15,3 +15,7 @@ class BrokerRefused(Exception):
 
 class WrongPath(Exception):
     """There is no such call at this path (404 or 405)."""
+
+
+class NotSent(Exception):
+    """No byte of an order call left: there was no connection, or not before its time was over."""

@@ -2,32 +2,56 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import TypeVar
 
 from pydantic import SecretStr
 
-from app.broker import wire
+from app.broker import order_entry, wire
 from app.broker.answers import Row, read_rows
 from app.broker.checksum import checksum
-from app.broker.errors import BrokerRefused, WrongPath
+from app.broker.errors import BrokerRefused, NotSent, WrongPath
 from app.broker.login import BrokerLogin, read_login
 from app.broker.paths import Call, Paths
 from app.broker.transport import Transport
-from app.problems import BrokerFault, BrokerTimeout
-from app.trading import Funds, Holding, Order, OrderState, Position, Profile, Trade
+from app.broker.verdicts import NOT_SENT, Verdict, refused, unknown, verdict_of
+from app.broker.wire import BookRow
+from app.ordering import Conversion, OrderTerms
+from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
+from app.trading import Funds, Holding, Margin, OrderState, Position, Profile, Trade
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How long we wait for the broker, and what of an order is a matter of settings."""
+
+    read_deadline: timedelta
+    order_deadline: timedelta
+    correlation_field: str
+    market_protection: Decimal | None
+
+
+@dataclass(frozen=True)
+class Echo:
+    """What an order's history says of the correlation that it was placed with."""
+
+    has_history: bool
+    correlation: str | None
 
 
 class Gateway:
     """The broker, as far as this service needs it. Every method sends one request, or one for each path tried."""
 
-    def __init__(self, transport: Transport, paths: Paths, api_secret: SecretStr, read_deadline: timedelta) -> None:
+    def __init__(self, transport: Transport, paths: Paths, api_secret: SecretStr, manner: Manner) -> None:
         self._transport = transport
         self._paths = paths
         self._api_secret = api_secret
-        self._read_deadline = read_deadline
+        self._read_deadline = manner.read_deadline
+        self._manner = manner
 
     async def exchange(self, user_id: str, auth_code: str) -> BrokerLogin:
         """Spend an auth code for a session; both arguments exactly as the browser brought them.
@@ -68,18 +92,66 @@ class Gateway:
     async def positions(self, token: SecretStr) -> list[Position]:
         return await self._read(Call.POSITIONS, token, lambda rows: [wire.position(row) for row in rows])
 
-    async def order_book(self, token: SecretStr) -> list[Order]:
-        return await self._read(Call.ORDER_BOOK, token, lambda rows: [wire.order(row) for row in rows])
+    async def order_book(self, token: SecretStr) -> list[BookRow]:
+        field = self._manner.correlation_field
+        return await self._read(Call.ORDER_BOOK, token, lambda rows: [wire.book_row(row, field) for row in rows])
 
     async def trade_book(self, token: SecretStr) -> list[Trade]:
         return await self._read(Call.TRADE_BOOK, token, lambda rows: [wire.trade(row) for row in rows])
 
     async def order_history(self, token: SecretStr, user_id: str, order_no: str) -> list[OrderState]:
         """Return every step of one order, the newest first as the broker lists them."""
-        question = {"orderNo": order_no, "userId": user_id}
-        return await self._read(
-            Call.ORDER_HISTORY, token, lambda rows: [wire.order_state(row) for row in rows], body=question
+        return await self._history(token, user_id, order_no, lambda rows: [wire.order_state(row) for row in rows])
+
+    async def echo(self, token: SecretStr, user_id: str, order_no: str) -> Echo:
+        """Return whether an order has a history, and what correlation the broker echoes there."""
+        field = self._manner.correlation_field
+        return await self._history(
+            token, user_id, order_no, lambda rows: Echo(bool(rows), wire.echoed(rows, order_no, field))
         )
+
+    async def margin(self, token: SecretStr, terms: OrderTerms) -> Margin:
+        """Return what an order would need; nothing is placed."""
+        return await self._read(Call.MARGIN, token, order_entry.margin, body=order_entry.margin_body(terms))
+
+    async def place(self, token: SecretStr, terms: OrderTerms, correlation: str | None, write_by: float) -> Verdict:
+        """Send one order, once; its first byte leaves before `write_by` (by `monotonic`) or none does."""
+        field = self._manner.correlation_field
+        echoed = {field: correlation} if field and correlation else {}
+        item = order_entry.place_item(terms, self._manner.market_protection, echoed)
+        return await self._act(Call.PLACE, token, [item], write_by)
+
+    async def modify(self, token: SecretStr, order_no: str, terms: OrderTerms, write_by: float) -> Verdict:
+        """Send the whole state that an open order is to have, once."""
+        body = order_entry.change_body(order_no, terms, self._manner.market_protection)
+        return await self._act(Call.MODIFY, token, body, write_by)
+
+    async def cancel(self, token: SecretStr, order_no: str, write_by: float) -> Verdict:
+        """Send one cancel, once; accepted means that the broker works on it, the book says how it ends."""
+        return await self._act(Call.CANCEL, token, [order_entry.cancel_item(order_no)], write_by)
+
+    async def convert(self, token: SecretStr, conversion: Conversion, write_by: float) -> Verdict:
+        """Send one conversion of a position, once."""
+        body = order_entry.conversion_body(conversion)
+        return await self._act(Call.CONVERT, token, body, write_by, needs_order_no=False)
+
+    async def _act(
+        self, call: Call, token: SecretStr, body: object, write_by: float, *, needs_order_no: bool = True
+    ) -> Verdict:
+        [path] = self._paths.of(call)
+        try:
+            answer = await self._transport.send_once(
+                call.method, path, bearer=token, body=body, deadline=self._manner.order_deadline, write_by=write_by
+            )
+        except NotSent:
+            return refused(NOT_SENT)
+        except (BrokerTimeout, BrokerUnavailable, BrokerFault) as problem:
+            return unknown(problem.slug)
+        return verdict_of(answer, needs_order_no=needs_order_no)
+
+    async def _history(self, token: SecretStr, user_id: str, order_no: str, understand: Callable[[list[Row]], T]) -> T:
+        question = {"orderNo": order_no, "userId": user_id}
+        return await self._read(Call.ORDER_HISTORY, token, understand, body=question)
 
     async def _read(
         self, call: Call, token: SecretStr, understand: Callable[[list[Row]], T], *, body: object = None

@@ -16,6 +16,11 @@ class Call(Enum):
     ORDER_BOOK = ("GET", "od-rest/info/orderbook", "od-rest/api/info/orderbook")
     TRADE_BOOK = ("GET", "od-rest/info/tradebook", "od-rest/api/info/tradebook")
     ORDER_HISTORY = ("POST", "od-rest/info/history", "od-rest/api/info/history")
+    MARGIN = ("POST", "od-rest/orders/getmargin")
+    PLACE = ("POST", "od-rest/orders/execute")
+    MODIFY = ("POST", "od-rest/orders/modify")
+    CANCEL = ("POST", "od-rest/orders/cancel")
+    CONVERT = ("POST", "po-rest/positions/conversion")
 
     def __init__(self, method: str, *paths: str) -> None:
         self.method = method
@@ -25,6 +30,10 @@ class Call(Enum):
     def setting_name(self) -> str:
         """How `BROKER_PATHS` names the call; case, blanks and underscores in it don't matter."""
         return _plain(self.name)
+
+
+ACTS = frozenset({Call.PLACE, Call.MODIFY, Call.CANCEL, Call.CONVERT})
+"""What does something at the broker: each has one path and is never sent a second time."""
 
 
 class Paths:
@@ -38,6 +47,8 @@ class Paths:
             known = ", ".join(sorted(call.setting_name for call in Call))
             raise ValueError(f"BROKER_PATHS: no such call: {', '.join(sorted(unknown))}; there are {known}")
         self._paths = {call: _as_paths(given.get(call.setting_name, list(call.paths))) for call in Call}
+        if several := [call.setting_name for call in ACTS if len(self._paths[call]) > 1]:
+            raise ValueError(f"BROKER_PATHS: {', '.join(several)} is sent once and has one path")
 
     def of(self, call: Call) -> list[str]:
         return list(self._paths[call])

@@ -1,17 +1,21 @@
 """One HTTP client for the broker: a total deadline, a bounded body, no redirects, no cookies, never a second try.
 
 aiohttp rather than httpx: docs/decisions/0008. It repeats a GET once when a kept connection turns out to be dead
-before any answer came; it never repeats a POST.
+before any answer came; it never repeats a POST. What does something at the broker goes through `send_once`, which
+would stop a second try of whatever library at the door.
 """
 
 import asyncio
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
 import aiohttp
 from pydantic import SecretStr
+from typing_extensions import override
 
+from app.broker.errors import NotSent
 from app.clock import monotonic
 from app.observability import logger
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
@@ -36,6 +40,36 @@ class Answer:
     date: str | None = None
 
 
+@dataclass
+class _Sending:
+    """One request on its way: whether any byte of it may have left, and until when the first one may."""
+
+    write_by: float | None
+    has_begun: bool = False
+
+    def begin(self) -> None:
+        """Let the bytes go; refuse those of an order call that is late or was let go before."""
+        if self.write_by is not None and (self.has_begun or monotonic() > self.write_by):
+            raise _HeldBack
+        self.has_begun = True
+
+
+class _HeldBack(Exception):
+    """The bytes were not let go."""
+
+
+_sending: ContextVar[_Sending] = ContextVar("sending")
+
+
+class _WatchedRequest(aiohttp.ClientRequest):
+    """Asks at the last moment, when a connection is there and nothing is written yet."""
+
+    @override
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        _sending.get().begin()
+        return await super().send(conn)
+
+
 class Transport:
     """The connections of one process to the broker."""
 
@@ -52,6 +86,7 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout.total_seconds()),
                 headers={"Accept": "application/json", "User-Agent": "gopocket-partner"},
+                request_class=_WatchedRequest,
             )
         )
 
@@ -66,8 +101,39 @@ class Transport:
         Raises `BrokerTimeout` when the whole has not arrived within `deadline`, `BrokerUnavailable` when there is no
         connection or it broke, `BrokerFault` when what came is not HTTP or is larger than 8 MiB.
         """
+        return await self._send(_Sending(None), method, path, deadline, bearer, body)
+
+    async def send_once(
+        self, method: str, path: str, *, deadline: timedelta, write_by: float, bearer: SecretStr, body: object
+    ) -> Answer:
+        """Send one request that does something, its first byte before `write_by` (by `monotonic`) or none at all.
+
+        Raises `NotSent` where certainly no byte has left, else as `send` does: then nobody knows whether it was done.
+        """
+        sending = _Sending(write_by)
+        try:
+            return await self._send(sending, method, path, deadline, bearer, body)
+        except _HeldBack as error:
+            if sending.has_begun:
+                raise BrokerUnavailable from error
+            raise NotSent from error
+        except (BrokerUnavailable, BrokerTimeout) as error:
+            if sending.has_begun:
+                raise
+            raise NotSent from error
+
+    async def _send(  # what a request is made of
+        self,
+        sending: _Sending,
+        method: str,
+        path: str,
+        deadline: timedelta,
+        bearer: SecretStr | None,
+        body: object,
+    ) -> Answer:
         headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"} if bearer else None
         began_at = monotonic()
+        _sending.set(sending)
         try:
             async with (
                 asyncio.timeout(deadline.total_seconds()),

@@ -1,5 +1,7 @@
 """What the broker calls each field of its answers, and what we make of it (docs/broker.md "Fields")."""
 
+from dataclasses import dataclass
+
 from app.broker import words
 from app.broker.answers import Row, lowered
 from app.broker.values import decimal, moment, text, whole
@@ -7,6 +9,26 @@ from app.problems import BrokerFault
 from app.trading import Funds, Holding, Listing, Order, OrderState, OrderStatus, Position, Profile, Trade
 
 _LACKING = "The broker's answer lacks what was asked for."
+
+
+@dataclass(frozen=True)
+class BookRow:
+    """One row of the order book: the order as we show it, and what of it is for us alone."""
+
+    order: Order
+    correlation: str | None
+    disclosed_quantity: int | None
+
+
+def book_row(row: Row, correlation_field: str) -> BookRow:
+    """Read one row of the order book; `correlation_field` is where the broker may echo what an order was given."""
+    return BookRow(order(row), _correlation(row, correlation_field), whole(row.get("disclosedqty")))
+
+
+def echoed(rows: list[Row], order_no: str, correlation_field: str) -> str | None:
+    """Return the correlation in the history of an order, none where no row of it has one."""
+    own = (row for row in rows if text(row.get("orderno")) in {None, order_no})
+    return next((found for row in own if (found := _correlation(row, correlation_field))), None)
 
 
 def order(row: Row) -> Order:
@@ -144,6 +166,10 @@ def profile(rows: list[Row]) -> Profile:
         pan=text(row.get("pan")),
         depository_accounts=_texts(_accounts(row)),
     )
+
+
+def _correlation(row: Row, field: str) -> str | None:
+    return text(row.get(field.lower())) if field else None
 
 
 def _must_name(row: Row, *fields: str) -> None:

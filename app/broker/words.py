@@ -35,6 +35,10 @@ _STATUSES = {
     "rejected": OrderStatus.REJECTED, "invalidstatustype": OrderStatus.REJECTED,
 }  # fmt: skip
 
+SIDES_SENT = {TransactionType.BUY: "B", TransactionType.SELL: "S"}
+ORDER_TYPES_SENT = {OrderType.LIMIT: "L", OrderType.MARKET: "MKT", OrderType.SL: "SL", OrderType.SL_M: "SL-M"}
+VARIETIES_SENT = {Variety.REGULAR: "Regular", Variety.AMO: "AMO"}
+
 
 def transaction_type(value: object) -> str | None:
     return _ours("transaction type", _TRANSACTION_TYPES, value)

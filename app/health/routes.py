@@ -5,7 +5,8 @@ from typing import Literal
 from fastapi import APIRouter
 
 from app.dependencies import State
-from app.problems import TemporarilyUnavailable, answers
+from app.problem_answers import answers
+from app.problems import TemporarilyUnavailable
 from app.tables import SCHEMA_REVISION
 from app.trading import Model
 

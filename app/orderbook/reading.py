@@ -1,9 +1,30 @@
-"""What the broker's book says about an investor's orders."""
+"""What the broker's book says about an investor's orders, with the placement that each came from."""
 
 from app.broker.gateway import Gateway
+from app.broker.wire import BookRow
+from app.clock import trading_day
+from app.orderbook import store
 from app.problems import NotFound
-from app.sessions.asking import Investor
-from app.trading import OrderWithHistory
+from app.sessions.asking import Investor, Reading
+from app.trading import Order, OrderWithHistory
+
+
+async def read_book(investor: Investor) -> Reading[list[BookRow]]:
+    """Return the book of the day as the broker has it, and remember whose its orders are."""
+    reading = await investor.ask(Gateway.order_book)
+    numbers = [row.order.order_no for row in reading.answer if row.order.order_no]
+    if not numbers:
+        return reading
+    async with investor.db.reading() as tx:
+        known = await store.find_seen(tx, investor.user_id, numbers)
+        await store.record(tx, investor.user_id, trading_day(reading.as_of), reading.answer, known)
+    return Reading([_attributed(row, known.get(row.order.order_no or "")) for row in reading.answer], reading.as_of)
+
+
+async def list_orders(investor: Investor) -> Reading[list[Order]]:
+    """Return the orders of the day."""
+    reading = await read_book(investor)
+    return Reading([row.order for row in reading.answer], reading.as_of)
 
 
 async def order_with_history(investor: Investor, order_no: str) -> OrderWithHistory:
@@ -11,9 +32,22 @@ async def order_with_history(investor: Investor, order_no: str) -> OrderWithHist
 
     An order number that is not in his book is `NotFound`, whoever it belongs to, and no history is asked for.
     """
-    book = await investor.ask(Gateway.order_book)
-    order = next((each for each in book.answer if each.order_no == order_no), None)
-    if order is None:
+    row = await find_row(investor, order_no)
+    history = await investor.ask(Gateway.order_history, investor.user_id, order_no)
+    return OrderWithHistory(**dict(row.order), history=history.answer)
+
+
+async def find_row(investor: Investor, order_no: str) -> BookRow:
+    """Return the row of one order of the investor's own book; raises `NotFound`."""
+    book = await read_book(investor)
+    row = next((each for each in book.answer if each.order.order_no == order_no), None)
+    if row is None:
         raise NotFound
-    history = await investor.ask(Gateway.order_history, investor.session.user_id, order_no)
-    return OrderWithHistory(**dict(order), history=history.answer)
+    return row
+
+
+def _attributed(row: BookRow, seen: store.SeenOrder | None) -> BookRow:
+    if seen is None or seen.intent_id is None:
+        return row
+    order = row.order.model_copy(update={"placement_id": str(seen.intent_id)})
+    return BookRow(order, row.correlation, row.disclosed_quantity)

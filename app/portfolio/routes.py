@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import AwareDatetime
 
 from app.broker.gateway import Gateway
-from app.problems import BROKER_READ, answers
+from app.problem_answers import BROKER_READ, answers
 from app.sessions.current import SignedIn
 from app.trading import Holding, Model, Position
 

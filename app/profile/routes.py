@@ -3,7 +3,8 @@
 from fastapi import APIRouter
 
 from app.broker.gateway import Gateway
-from app.problems import BROKER_READ, BrokerFault, answers
+from app.problem_answers import BROKER_READ, answers
+from app.problems import BrokerFault
 from app.profile.masking import masked
 from app.sessions.current import SignedIn
 from app.trading import Profile
@@ -15,6 +16,6 @@ router = APIRouter(prefix="/v1", tags=["profile"])
 async def read_profile(*, investor: SignedIn) -> Profile:
     """Read the profile; e-mail, mobile, PAN and depository accounts are masked."""
     reading = await investor.ask(Gateway.profile)
-    if reading.answer.id != investor.session.user_id:
+    if reading.answer.id != investor.user_id:
         raise BrokerFault("The broker answered with the profile of somebody else.")
     return masked(reading.answer)

@@ -10,10 +10,10 @@ from app.clock import Clock
 from app.db import Database
 from app.dependencies import Cookies, process_state
 from app.problems import NotSignedIn, SessionExpired
+from app.safeguards.sealing import KeyRing
 from app.sessions import store
-from app.sessions.asking import Investor
+from app.sessions.asking import Caller
 from app.sessions.lifetimes import touch_interval
-from app.sessions.sealing import KeyRing
 from app.sessions.store import Session
 from app.sessions.tokens import token_hash, token_of_cookie
 from app.settings import Settings
@@ -27,7 +27,7 @@ Background = Annotated[
 ]
 
 
-async def signed_in(request: Request, x_background: Background = None) -> Investor:
+async def signed_in(request: Request, x_background: Background = None) -> Caller:
     """Return who is calling; one look at the database. Raises `NotSignedIn` or `SessionExpired`."""
     state = process_state(request)
     settings, clock, db = state["settings"], state["clock"], state["db"]
@@ -37,7 +37,7 @@ async def signed_in(request: Request, x_background: Background = None) -> Invest
         raise NotSignedIn
     is_background = (x_background or "").strip().lower() in _YES
     session = await _live_session(db, token_hash(token), clock, settings, is_activity=not is_background)
-    return Investor(session, clock, db, state["gateway"], key_ring(request))
+    return Caller(session.user_id, session.broker, clock, db, state["gateway"], key_ring(request), session)
 
 
 def key_ring(request: Request) -> KeyRing:
@@ -45,7 +45,7 @@ def key_ring(request: Request) -> KeyRing:
     return cast("KeyRing", request.state.ring)
 
 
-SignedIn = Annotated[Investor, Depends(signed_in)]
+SignedIn = Annotated[Caller, Depends(signed_in)]
 
 
 def idle_end(session: Session, settings: Settings) -> datetime:

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Response
 from pydantic import AwareDatetime
 
 from app.dependencies import Cookies, State
-from app.problems import CrossSiteRequest, NotSignedIn, SessionExpired, TemporarilyUnavailable, answers
+from app.problem_answers import answers
+from app.problems import CrossSiteRequest, NotSignedIn, SessionExpired, TemporarilyUnavailable
+from app.safeguards.audit import Ledger
 from app.sessions import store
-from app.sessions.asking import Investor
+from app.sessions.asking import Caller
 from app.sessions.current import SignedIn, idle_end
 from app.trading import Model
 
@@ -65,15 +67,17 @@ async def read_session(*, investor: SignedIn, state: State) -> SessionView:
 )
 async def end_session(*, investor: SignedIn, state: State) -> Response:
     """Log out on this device; its cookie is worth nothing from now on."""
-    cookies = Cookies(state["settings"])
+    cookies, user_id = Cookies(state["settings"]), investor.session.user_id
+    facts = {"session": str(investor.session.id)}
     async with investor.db.transaction() as tx:
+        await Ledger(investor.ring).write(tx, user_id, "signed-out", actor=user_id, facts=facts)
         await store.end(tx, investor.session.id, investor.clock.now(), LOGGED_OUT)
     response = Response(status_code=204)
     cookies.expire(response, cookies.session)
     return response
 
 
-def _connection(investor: Investor, login_url: str) -> BrokerConnection:
+def _connection(investor: Caller, login_url: str) -> BrokerConnection:
     broker = investor.session.broker
     reason = broker.reason_it_is_dead(investor.clock.now()) if broker else store.EXPIRED
     return BrokerConnection(

@@ -9,7 +9,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.sessions.sealing import Place, Sealed
+from app.safeguards.sealing import Place, Sealed
 from app.tables import broker_sessions, sessions, users
 
 REFUSED = "refused-by-broker"
@@ -41,6 +41,8 @@ class Session:
     id: UUID
     user_id: str
     user_name: str | None
+    exchanges: tuple[str, ...]
+    products: tuple[str, ...]
     created_at: datetime
     last_seen_at: datetime
     expires_at: datetime
@@ -77,6 +79,8 @@ _FIND = select(
     sessions.c.id,
     sessions.c.user_id,
     users.c.name,
+    users.c.exchanges,
+    users.c.products,
     sessions.c.created_at,
     sessions.c.last_seen_at,
     sessions.c.expires_at,
@@ -94,6 +98,8 @@ async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
         id=row.id,
         user_id=row.user_id,
         user_name=row.name,
+        exchanges=tuple(row.exchanges),
+        products=tuple(row.products),
         created_at=row.created_at,
         last_seen_at=row.last_seen_at,
         expires_at=row.expires_at,

@@ -5,7 +5,7 @@ import hashlib
 
 from pydantic import SecretStr
 
-from app.sessions.sealing import KeyRing
+from app.safeguards.sealing import KeyRing
 
 _ENCODED_LENGTH = 43  # 32 bytes in base64url without padding
 

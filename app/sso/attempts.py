@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.clock import random_bytes
-from app.sessions.sealing import CannotOpen, KeyRing
+from app.safeguards.sealing import CannotOpen, KeyRing
 
 LIFETIME = timedelta(minutes=10)
 

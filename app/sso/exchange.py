@@ -15,9 +15,10 @@ from app.clock import Clock, random_bytes
 from app.db import Database
 from app.observability import logger
 from app.problems import AuthCodeUsed, LoginRefused, Problem, UserMismatch, problem_of
+from app.safeguards.audit import Ledger
+from app.safeguards.sealing import KeyRing
 from app.sessions import store as sessions_store
 from app.sessions.lifetimes import broker_session_end
-from app.sessions.sealing import KeyRing
 from app.sessions.tokens import session_token, token_hash
 from app.settings import Settings
 from app.sso import store
@@ -61,6 +62,7 @@ class SignIn:
         self._db = db
         self._gateway = gateway
         self._ring = ring
+        self._ledger = Ledger(ring)
 
     async def complete(self, callback: Callback) -> SignedInAgain:
         """Turn a callback into a session.
@@ -156,12 +158,15 @@ class SignIn:
         broker_session_id = _new_id()
         sealed = self._ring.seal(login.token, sessions_store.token_place(broker_session_id))
         dies_at = broker_session_end(now, login.token, self._settings.broker_session_cutoffs)
+        beginning = self._beginning(callback, login.user_id, token, now)
+        facts = {"session": str(beginning.session_id), "brokerSession": str(broker_session_id)}
         async with self._db.transaction() as tx:
+            await self._ledger.write(tx, login.user_id, "signed-in", actor=login.user_id, facts=facts)
             await store.remember_user(tx, login.user_id, None, now)
             await sessions_store.connect(tx, login.user_id, broker_session_id, sealed, now, dies_at)
             if callback.former_token and (former := await sessions_store.find(tx, token_hash(callback.former_token))):
                 await sessions_store.end(tx, former.id, now, REPLACED)
-            await sessions_store.begin(tx, self._beginning(callback, login.user_id, token, now))
+            await sessions_store.begin(tx, beginning)
             await store.finish(tx, claimed.code_hash, now, store.SIGNED_IN, None)
         return broker_session_id
 

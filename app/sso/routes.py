@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.broker.values import text
 from app.dependencies import Cookies, State, caller_address
 from app.pages import Button, content_security_policy, page
+from app.problem_answers import answers
 from app.problems import (
     AuthCodeUsed,
     BrokerFault,
@@ -20,7 +21,6 @@ from app.problems import (
     LoginRefused,
     TemporarilyUnavailable,
     UserMismatch,
-    answers,
 )
 from app.safeguards.addresses import address_prefix
 from app.sessions.current import key_ring

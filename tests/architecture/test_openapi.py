@@ -8,13 +8,16 @@ from pydantic import BaseModel
 from app.health.routes import Health
 from app.main import description
 from app.openapi_examples import EXAMPLES
+from app.ordering import Conversion, NewOrder, OrderTerms
 from app.orders.routes import OrderList, TradeList
+from app.orders.schemas import Cancellations, CancelledPlacement, Placement, PlacementList
 from app.portfolio.routes import HoldingList, PositionList
 from app.sessions.routes import SessionView
-from app.trading import Funds, OrderWithHistory, Profile
+from app.trading import Funds, Margin, OrderWithHistory, Profile
 
 ANSWERS: list[type[BaseModel]] = [
     Funds, Health, OrderList, TradeList, HoldingList, PositionList, Profile, SessionView, OrderWithHistory,
+    OrderTerms, NewOrder, Conversion, Margin, Placement, PlacementList, Cancellations, CancelledPlacement,
 ]  # fmt: skip
 
 

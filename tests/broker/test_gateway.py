@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from app.broker.gateway import Gateway
+from app.broker.gateway import Gateway, Manner
 from app.broker.paths import Paths
 from app.broker.transport import Transport
 from app.problems import BrokerTimeout
@@ -24,7 +24,8 @@ async def test_all_paths_of_a_read_share_one_deadline() -> None:
     server = await asyncio.start_server(answer_late_that_it_is_not_here, "127.0.0.1", 0)
     transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timedelta(seconds=1))
     paths = Paths(("exchange",), {"funds": ["one", "two", "three", "four"]})
-    gateway = Gateway(transport, paths, SecretStr("secret"), timedelta(seconds=0.6))
+    manner = Manner(timedelta(seconds=0.6), timedelta(seconds=1), "remarks", None)
+    gateway = Gateway(transport, paths, SecretStr("secret"), manner)
     with pytest.raises(BrokerTimeout):
         await gateway.funds(SecretStr("token"))
     assert len(asked) == 2

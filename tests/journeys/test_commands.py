@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.tables import SCHEMA_REVISION
 from tests.conftest import create_clone, postgres_url
 from tests.support.environment import environment, partner
 
@@ -18,10 +19,13 @@ async def test_a_fresh_database_is_refused_migrated_and_then_left_alone(worker: 
     refused = partner("serve", "--port", "0", environment=given)
     assert refused.returncode == 1
     assert refused.stderr.strip() == (
-        "The database has no schema yet and this release needs 0001: run `partner migrate` first."
+        f"The database has no schema yet and this release needs {SCHEMA_REVISION}: run `partner migrate` first."
     )
-    assert partner("migrate", environment=given).stdout.strip() == "Migrated from nothing to 0001."
-    assert json.loads(partner("migrate", "--json", environment=given).stdout) == {"before": "0001", "after": "0001"}
+    assert partner("migrate", environment=given).stdout.strip() == f"Migrated from nothing to {SCHEMA_REVISION}."
+    assert json.loads(partner("migrate", "--json", environment=given).stdout) == {
+        "before": SCHEMA_REVISION,
+        "after": SCHEMA_REVISION,
+    }
 
 
 def test_a_database_that_is_not_there_is_said_in_one_sentence() -> None:

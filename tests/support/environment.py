@@ -32,6 +32,7 @@ def environment(
             "BROKER_APP_CODE": "DEMOAPP",
             "BROKER_API_SECRET": API_SECRET,
             "ENCRYPTION_KEYS": KEY,
+            "METRICS_PORT": "0",
         }
         | more
     )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes, SecretStr
 
 from app.clock import IST, next_occurrence
+from app.safeguards.sealing import CannotOpen, KeyRing, Place, Sealed
 from app.sessions.lifetimes import broker_session_end
-from app.sessions.sealing import CannotOpen, KeyRing, Place, Sealed
 from app.settings_parsing import EncryptionKey
 from app.sso.attempts import begin_attempt, read_attempts
 

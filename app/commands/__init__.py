@@ -1,0 +1,1 @@
+"""What an operator types, by subject; cli.py hangs these on `partner`."""

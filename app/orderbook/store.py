@@ -1,0 +1,138 @@
+"""The orders that the broker has shown or named for a user: whose an order is, and which placement it came from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.broker.wire import BookRow
+from app.tables import seen_orders
+from app.trading import OrderStatus
+
+
+@dataclass(frozen=True)
+class SeenOrder:
+    """What is remembered of one order of one user."""
+
+    order_no: str
+    intent_id: UUID | None
+    quantity: int | None
+    status: OrderStatus | None
+    rejection_reason: str | None
+    correlation: str | None
+    history_read_at: datetime | None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status is not None and self.status.is_final
+
+
+_seen = seen_orders.c
+_COLUMNS = (
+    _seen.order_no, _seen.intent_id, _seen.quantity, _seen.status, _seen.rejection_reason, _seen.correlation,
+    _seen.history_read_at,
+)  # fmt: skip
+
+
+async def find_seen(tx: AsyncConnection, user_id: str, order_nos: Iterable[str]) -> dict[str, SeenOrder]:
+    """Return what is remembered of these orders of this very user, by their numbers."""
+    rows = await tx.execute(
+        select(*_COLUMNS).where(_seen.user_id == user_id, _seen.order_no.in_(sorted(set(order_nos))))
+    )
+    return {row.order_no: _seen_order(row) for row in rows}
+
+
+async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUID, list[SeenOrder]]:
+    """Return the orders that came from each of these placements, by number."""
+    rows = await tx.execute(
+        select(*_COLUMNS).where(_seen.intent_id.in_(sorted(set(intent_ids)))).order_by(_seen.order_no)
+    )
+    found: dict[UUID, list[SeenOrder]] = {}
+    for row in rows:
+        found.setdefault(row.intent_id, []).append(_seen_order(row))
+    return found
+
+
+async def record(
+    tx: AsyncConnection, user_id: str, day: date, rows: Iterable[BookRow], known: dict[str, SeenOrder]
+) -> None:
+    """Write down what a book shows that is not known yet; `known` is what `find_seen` has just said."""
+    shown = {row.order.order_no: _facts(row) for row in rows if row.order.order_no}
+    changed = {number: facts for number, facts in shown.items() if _differs(facts, known.get(number))}
+    if not changed:
+        return
+    written = upsert(seen_orders).values([
+        {"user_id": user_id, "order_no": number, "trading_day": day, "first_seen_at": func.now(),
+         "last_changed_at": func.now(), **changed[number]}
+        for number in sorted(changed)  # in one order, so that two writers never wait for each other
+    ])  # fmt: skip
+    await tx.execute(
+        written.on_conflict_do_update(
+            index_elements=[_seen.user_id, _seen.order_no],
+            set_={
+                **{name: written.excluded[name] for name in ("quantity", "status", "rejection_reason")},
+                "correlation": func.coalesce(_seen.correlation, written.excluded.correlation),
+                "last_changed_at": func.now(),
+            },
+        )
+    )
+
+
+async def attach(tx: AsyncConnection, user_id: str, day: date, order_nos: Iterable[str], intent_id: UUID) -> None:
+    """Write down which placement these orders came from; an order that has one keeps it."""
+    numbers = sorted(set(order_nos))
+    if not numbers:
+        return
+    written = upsert(seen_orders).values([
+        {"user_id": user_id, "order_no": number, "trading_day": day, "intent_id": intent_id,
+         "first_seen_at": func.now(), "last_changed_at": func.now()}
+        for number in numbers
+    ])  # fmt: skip
+    await tx.execute(
+        written.on_conflict_do_update(
+            index_elements=[_seen.user_id, _seen.order_no],
+            set_={"intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id)},
+        )
+    )
+
+
+async def remember_history(tx: AsyncConnection, user_id: str, order_no: str, correlation: str | None) -> None:
+    """Write down that an order's history was searched, and what correlation it has."""
+    await tx.execute(
+        update(seen_orders)
+        .where(_seen.user_id == user_id, _seen.order_no == order_no)
+        .values(history_read_at=func.now(), correlation=func.coalesce(_seen.correlation, correlation))
+    )
+
+
+def _facts(row: BookRow) -> dict[str, Any]:
+    return {
+        "quantity": row.order.quantity,
+        "status": str(row.order.status),
+        "rejection_reason": row.order.rejection_reason,
+        "correlation": row.correlation,
+    }
+
+
+def _differs(facts: dict[str, Any], known: SeenOrder | None) -> bool:
+    if known is None:
+        return True
+    is_news = facts["correlation"] is not None and known.correlation is None
+    return is_news or any(facts[name] != getattr(known, name) for name in ("quantity", "status", "rejection_reason"))
+
+
+def _seen_order(row: Row[*tuple[Any, ...]]) -> SeenOrder:
+    return SeenOrder(
+        order_no=row.order_no,
+        intent_id=row.intent_id,
+        quantity=row.quantity,
+        status=OrderStatus(row.status) if row.status else None,
+        rejection_reason=row.rejection_reason,
+        correlation=row.correlation,
+        history_read_at=row.history_read_at,
+    )

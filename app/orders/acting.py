@@ -1,0 +1,231 @@
+"""Doing one thing at the broker, once: the intent is committed, then the call goes out, then its outcome is written.
+
+Between the two transactions nothing is held. Whatever breaks in between leaves an intent behind of which the
+reconciler finds out what became; nobody ever sends it again (docs/decisions/0006).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic import SecretStr
+
+from app.broker.verdicts import Verdict
+from app.clock import monotonic
+from app.db import Database, Transaction
+from app.observability import logger
+from app.orderbook import store as orderbook
+from app.orders import store
+from app.orders.intents import Action, Beginning, Intent, ResolvedBy
+from app.orders.underway import Underway
+from app.problems import IdempotencyKeyInUse, IdempotencyKeyReused, PlacementUnresolved, TemporarilyUnavailable
+from app.safeguards import watches
+from app.safeguards.audit import Ledger
+from app.safeguards.caps import caps_of, refuse_over_cap
+from app.safeguards.halts import refuse_if_halted
+from app.safeguards.idempotency import Repeatable
+from app.sessions.asking import Investor
+from app.settings import Settings
+from app.trading import Outcome
+
+_log = logger("orders")
+
+_SEND_WINDOW = timedelta(seconds=2)
+"""From the intent to its first byte; later nothing leaves."""
+_MARGIN = timedelta(seconds=2)
+"""Beyond the deadline, for a sender that still has to write its outcome down."""
+_ACCEPTED_LOOK = timedelta(seconds=2)
+"""The broker says Ok before its risk system has looked; a late refusal is found by a look at the book."""
+
+NOT_STORED = "outcome-not-stored"
+
+
+@dataclass(frozen=True)
+class Risk:
+    """What halts and caps have to know; `value` in rupees, none where it can't be told. A cancel has none."""
+
+    quantity: int | None = None
+    value: Decimal | None = None
+    is_new_order: bool = False
+
+
+Send = Callable[[SecretStr, str | None, float], Awaitable[Verdict]]
+"""Lets the bytes go, given the broker's token, our correlation, and the moment after which none may leave."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One thing to be done for one investor. `twin_of` is the likeness of an order that must not be doubled."""
+
+    action: Action
+    terms: Mapping[str, Any]
+    send: Send
+    likeness: bytes
+    risk: Risk | None = None
+    repeatable: Repeatable | None = None
+    order_no: str | None = None
+    refuses_twin: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a wish; a replay did nothing."""
+
+    intent: Intent
+    is_replay: bool = False
+    is_session_dead: bool = False
+
+
+class Actor:
+    """One replica's hands at the broker."""
+
+    def __init__(self, settings: Settings, db: Database, ledger: Ledger, underway: Underway) -> None:
+        self._settings = settings
+        self._db = db
+        self.ledger = ledger
+        self._underway = underway
+        self._patience = settings.broker_order_deadline + _MARGIN
+
+    async def replay(self, investor: Investor, repeatable: Repeatable) -> Done | None:
+        """Return what became of an earlier request with this key, none if there was none.
+
+        Raises `IdempotencyKeyReused` for another request, `IdempotencyKeyInUse` while the first may still answer.
+        """
+        async with self._db.reading() as tx:
+            earlier = await store.find_by_key(tx, investor.user_id, repeatable.key)
+        return _replayed(earlier, repeatable) if earlier else None
+
+    async def do(self, investor: Investor, wish: Wish) -> Done:
+        """Do it, to the end, whoever hangs up meanwhile.
+
+        Raises, with nothing sent: what `replay` raises, `TradingHalted`, `CapExceeded`, `PlacementUnresolved`,
+        `BrokerSessionExpired`, `TemporarilyUnavailable`.
+        """
+        return await self._underway.finish(self._do(investor, wish))
+
+    async def _do(self, investor: Investor, wish: Wish) -> Done:
+        write_by = monotonic() + _SEND_WINDOW.total_seconds()  # before the store's clock begins to count
+        async with self._db.transaction() as tx:
+            await self.ledger.lock(tx, investor.user_id)
+            earlier = await self._find_earlier(tx, investor, wish)
+            if earlier:
+                return earlier
+            await self._judge(tx, investor, wish)
+            token = investor.token()
+            intent = await self._intend(tx, investor, wish)
+        verdict = await wish.send(token, intent.correlation, write_by)
+        if verdict.is_alarming:
+            _log.error("order_call_not_found", action=wish.action, intent=str(intent.id))
+        return await self._conclude(investor, intent, verdict)
+
+    async def _find_earlier(self, tx: Transaction, investor: Investor, wish: Wish) -> Done | None:
+        if wish.repeatable is None:
+            return None
+        earlier = await store.find_by_key(tx, investor.user_id, wish.repeatable.key)
+        return _replayed(earlier, wish.repeatable) if earlier else None
+
+    async def _judge(self, tx: Transaction, investor: Investor, wish: Wish) -> None:
+        """Refuse what halts, caps and an equal unknown order forbid; read now, never from memory."""
+        if wish.risk:
+            await refuse_if_halted(tx, investor.user_id)
+            if wish.risk.quantity is not None:
+                await self._judge_caps(tx, investor.user_id, wish.risk.quantity, wish.risk)
+        if wish.refuses_twin and (twin := await store.find_unknown_like(tx, investor.user_id, wish.likeness)):
+            raise PlacementUnresolved(placementId=str(twin))
+
+    async def _judge_caps(self, tx: Transaction, user_id: str, quantity: int, risk: Risk) -> None:
+        caps = await caps_of(tx, user_id, self._settings)
+        is_counted = risk.is_new_order and caps.orders_per_day is not None
+        orders_today = await store.count_today(tx, user_id) if is_counted else None
+        refuse_over_cap(caps, quantity=quantity, value=risk.value, orders_today=orders_today)
+
+    async def _intend(self, tx: Transaction, investor: Investor, wish: Wish) -> Intent:
+        intent = await store.begin(
+            tx,
+            Beginning(
+                user_id=investor.user_id,
+                action=wish.action,
+                terms=wish.terms,
+                likeness=wish.likeness,
+                repeatable=wish.repeatable,
+                order_no=wish.order_no,
+                send_window=_SEND_WINDOW,
+                patience=self._patience,
+            ),
+        )
+        await watches.watch_from(tx, investor.user_id, intent.doubtful_at)
+        facts = _flat(wish.terms) | {"intent": str(intent.id), "correlation": intent.correlation}
+        await self.ledger.write(
+            tx,
+            investor.user_id,
+            f"{wish.action.lower()}-intended",
+            actor=investor.user_id,
+            facts=facts,
+        )
+        return intent
+
+    async def _conclude(self, investor: Investor, intent: Intent, verdict: Verdict) -> Done:
+        """Write the outcome down; where that can't be done it is unknown to everybody but the log."""
+        try:
+            async with self._db.transaction() as tx:
+                await self.ledger.lock(tx, intent.user_id)  # first, as everywhere: nobody waits in a circle
+                settled = await self._settle(tx, intent, verdict)
+        except TemporarilyUnavailable:
+            _log.error(
+                NOT_STORED, intent=str(intent.id), outcome=verdict.outcome, order_nos=list(verdict.order_nos),
+                reason=verdict.reason,
+            )  # fmt: skip
+            return Done(replace(intent, state=Outcome.UNKNOWN, reason=NOT_STORED))
+        if verdict.is_session_dead:
+            await investor.token_was_refused()
+        return Done(settled, is_session_dead=verdict.is_session_dead)
+
+    async def _settle(self, tx: Transaction, intent: Intent, verdict: Verdict) -> Intent:
+        is_watched = verdict.is_watched and (intent.action is Action.PLACE or verdict.outcome is Outcome.UNKNOWN)
+        settled = await store.settle(
+            tx, intent.id, verdict.outcome, verdict.reason, ResolvedBy.BROKER, is_watched=is_watched
+        )
+        if intent.action is Action.PLACE:
+            await orderbook.attach(tx, intent.user_id, intent.trading_day, verdict.order_nos, intent.id)
+        if is_watched:
+            is_urgent = verdict.outcome is Outcome.UNKNOWN
+            within = timedelta(seconds=1) if is_urgent else _ACCEPTED_LOOK
+            await watches.look_soon(tx, intent.user_id, within, is_urgent=is_urgent)
+        await self.write_outcome(tx, intent, verdict.outcome, verdict.reason, verdict.order_nos)
+        if settled is None:  # the reconciler was faster and knows better
+            settled = await store.find_any(tx, intent.id)
+        return settled or intent
+
+    async def want_cancelled(self, tx: Transaction, intent: Intent) -> None:
+        """Have whatever turns up of an unknown placement cancelled."""
+        await self.ledger.write(
+            tx, intent.user_id, "cancel-wanted", actor=intent.user_id, facts={"intent": str(intent.id)}
+        )
+        await store.want_cancelled(tx, intent.id)
+        await watches.look_soon(tx, intent.user_id, timedelta(0), is_urgent=True)
+
+    async def write_outcome(
+        self, tx: Transaction, intent: Intent, outcome: Outcome, reason: str | None, order_nos: tuple[str, ...]
+    ) -> None:
+        """Write into the ledger what became of an intent."""
+        facts = {
+            "intent": str(intent.id),
+            "outcome": outcome,
+            "reason": reason,
+            "orderNos": " ".join(order_nos) or None,
+        }
+        await self.ledger.write(tx, intent.user_id, f"{intent.action.lower()}-outcome", actor="service", facts=facts)
+
+
+def _replayed(earlier: Intent, repeatable: Repeatable) -> Done:
+    if earlier.fingerprint != repeatable.fingerprint:
+        raise IdempotencyKeyReused
+    if earlier.is_under_way:
+        raise IdempotencyKeyInUse(headers={"Retry-After": "1"}, placementId=str(earlier.id))
+    return Done(earlier, is_replay=True)
+
+
+def _flat(terms: Mapping[str, Any]) -> dict[str, str | int | None]:
+    return {name: value if isinstance(value, int) else str(value) for name, value in terms.items() if value is not None}

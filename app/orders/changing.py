@@ -1,0 +1,178 @@
+"""Modifying and cancelling what is at the broker already; nothing goes out before it is known whose order it is."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from pydantic import SecretStr, ValidationError
+
+from app.broker.verdicts import NOT_SENT, Verdict, refused
+from app.broker.wire import BookRow
+from app.orderbook import store as orderbook
+from app.orderbook.reading import find_row, read_book
+from app.orderbook.store import SeenOrder
+from app.ordering import OrderChange, OrderTerms, canonical, price_refusals
+from app.orders import store
+from app.orders.acting import Actor, Done, Risk, Wish
+from app.orders.intents import Action, Intent, likeness
+from app.orders.placing import allowance_refusals, refuse
+from app.problems import InvalidRequest, NotFound, Problem
+from app.safeguards.idempotency import repeatable
+from app.sessions.asking import Caller, Investor
+from app.settings import Settings
+from app.trading import OrderStatus, Outcome
+
+_MOST_AT_ONCE = 5  # cancels on their way together; the broker takes ten a second
+
+
+async def modify_order(
+    actor: Actor, caller: Caller, settings: Settings, order_no: str, change: OrderChange, key: str
+) -> Done:
+    """Give an open order another state.
+
+    The broker wants the whole of it, so the order is read afresh and what is not named stays as it is there. Raises
+    `NotFound` for an order that is not the caller's, `InvalidRequest`, and what reading and `Actor.do` raise.
+    """
+    request = repeatable(key, "PATCH", f"/v1/orders/{order_no}", _named(change))
+    if earlier := await actor.replay(caller, request):
+        return earlier
+    row = await find_row(caller, order_no)
+    present = _terms_of(row)
+    wanted = change.applied_to(present)
+    refuse(price_refusals(wanted))
+    if wanted.order_type != present.order_type:
+        refuse(allowance_refusals(wanted, caller, settings))
+
+    async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
+        return await caller.gateway.modify(token, order_no, wanted, write_by)
+
+    wish = Wish(
+        action=Action.MODIFY,
+        terms=wanted.model_dump(mode="json"),
+        send=send,
+        likeness=likeness(canonical(wanted)),
+        risk=Risk(wanted.quantity, wanted.value) if _raises(present, wanted) else None,
+        repeatable=request,
+        order_no=order_no,
+    )
+    return await actor.do(caller, wish)
+
+
+async def cancel_order(actor: Actor, investor: Investor, order_no: str, key: str | None = None) -> Done:
+    """Cancel one order of the investor's own; safe to repeat, and sends nothing where it is known to be cancelled.
+
+    Raises `NotFound` for an order that is not his, and what reading and `Actor.do` raise.
+    """
+    request = repeatable(key, "DELETE", f"/v1/orders/{order_no}", {}) if key else None
+    if request and (earlier := await actor.replay(investor, request)):
+        return earlier
+    seen = await _own(investor, order_no)
+
+    async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
+        if seen.status and seen.status.is_final:
+            return _of_final(seen.status)
+        verdict = await investor.gateway.cancel(token, order_no, write_by)
+        return await _looked_up(investor, order_no, verdict)
+
+    wish = Wish(Action.CANCEL, {"orderNo": order_no}, send, likeness({}), repeatable=request, order_no=order_no)
+    return await actor.do(investor, wish)
+
+
+@dataclass(frozen=True)
+class CancelledOrder:
+    """What became of the cancel of one order; without an intent nothing was sent."""
+
+    order_no: str
+    outcome: Outcome
+    reason: str | None
+    intent_id: UUID | None
+
+
+async def cancel_all(actor: Actor, investor: Investor) -> list[CancelledOrder]:
+    """Cancel every open order of the investor's, as his book shows them now."""
+    book = await read_book(investor)
+    numbers = [row.order.order_no for row in book.answer if row.order.order_no and not row.order.status.is_final]
+    return await cancel_each(actor, investor, numbers)
+
+
+async def cancel_each(actor: Actor, investor: Investor, order_nos: list[str]) -> list[CancelledOrder]:
+    """Cancel these orders, a few at a time; what one of them ends with keeps no other from being cancelled."""
+    gate = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def cancel(order_no: str) -> CancelledOrder:
+        async with gate:
+            try:
+                intent = (await cancel_order(actor, investor, order_no)).intent
+            except Problem as problem:
+                return CancelledOrder(order_no, Outcome.REFUSED, problem.detail or problem.slug, None)
+        return CancelledOrder(order_no, intent.outcome, intent.reason, intent.id)
+
+    return list(await asyncio.gather(*(cancel(number) for number in order_nos)))
+
+
+async def cancel_placement(actor: Actor, investor: Investor, placement_id: UUID) -> tuple[Intent, list[CancelledOrder]]:
+    """Cancel every order of a placement, and have cancelled whatever of it still turns up; raises `NotFound`."""
+    async with investor.db.transaction() as tx:
+        intent = await store.find(tx, investor.user_id, placement_id)
+        if intent is None or intent.action is not Action.PLACE:
+            raise NotFound
+        if intent.outcome is Outcome.UNKNOWN:
+            await actor.want_cancelled(tx, intent)
+        orders = (await orderbook.orders_of(tx, [placement_id])).get(placement_id, [])
+    return intent, await cancel_each(actor, investor, [each.order_no for each in orders])
+
+
+async def _own(investor: Investor, order_no: str) -> SeenOrder:
+    """Return the investor's own order, from what has been seen; an unseen one costs a read of the book."""
+    async with investor.db.reading() as tx:
+        seen = (await orderbook.find_seen(tx, investor.user_id, [order_no])).get(order_no)
+    if seen:
+        return seen
+    row = await find_row(investor, order_no)
+    return SeenOrder(order_no, None, row.order.quantity, row.order.status, None, None, None)
+
+
+async def _looked_up(investor: Investor, order_no: str, verdict: Verdict) -> Verdict:
+    """Turn a refusal into what the book says: an order that is cancelled already has been cancelled."""
+    if verdict.outcome is not Outcome.REFUSED or verdict.is_watched or verdict.reason == NOT_SENT:
+        return verdict
+    try:
+        row = await find_row(investor, order_no)
+    except Problem:  # the broker's own words are the best that is known
+        return verdict
+    return Verdict(Outcome.ACCEPTED) if row.order.status is OrderStatus.CANCELLED else verdict
+
+
+def _of_final(status: OrderStatus) -> Verdict:
+    """Return what a cancel of a final order comes to; final is final, so nothing need be sent."""
+    return Verdict(Outcome.ACCEPTED) if status is OrderStatus.CANCELLED else refused(f"The order is {status} already.")
+
+
+def _named(change: OrderChange) -> dict[str, object]:
+    """Return what a change names, and nothing of what it leaves out."""
+    named = canonical(change)
+    return {name: named[name] for name in sorted(change.model_fields_set)}
+
+
+def _terms_of(row: BookRow) -> OrderTerms:
+    """Return what an order in the book says; raises `InvalidRequest` for one that only the broker's own pages place."""
+    order = row.order
+    try:
+        return OrderTerms.model_validate(
+            {
+                **order.model_dump(include=set(OrderTerms.model_fields)),
+                "disclosed_quantity": row.disclosed_quantity,
+                "variety": order.variety or "REGULAR",
+            }
+        )
+    except ValidationError as error:
+        detail = "is of a kind that can't be modified here"
+        raise InvalidRequest(errors=[{"pointer": "/path/orderNo", "detail": detail}]) from error
+
+
+def _raises(present: OrderTerms, wanted: OrderTerms) -> bool:
+    """Say whether a change asks for more: quantity, price, trigger, or to be filled at any price."""
+    if wanted.quantity > present.quantity or (wanted.is_at_market and not present.is_at_market):
+        return True
+    prices = ((wanted.price, present.price), (wanted.trigger_price, present.trigger_price))
+    return any(after is not None and (before is None or after > before) for after, before in prices)

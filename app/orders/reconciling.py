@@ -1,0 +1,258 @@
+"""One look at the broker's book: what became of what nobody knew, and what the risk system refused afterwards.
+
+Absence is not refusal. An unknown order turns into a refused one only where the broker has been seen today to echo our
+correlation for this user, and clean reads of its own trading day have not shown it for five minutes; whatever shows it
+later overrides that. Nothing here sends an order (docs/decisions/0006).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.broker.gateway import Gateway
+from app.broker.wire import BookRow
+from app.clock import trading_day
+from app.db import Database, Transaction
+from app.observability import logger
+from app.orderbook import store as orderbook
+from app.orderbook.attributing import Sought, by_correlation, is_clean, suspects
+from app.orderbook.store import SeenOrder
+from app.ordering import OrderTerms
+from app.orders import store
+from app.orders.acting import Actor
+from app.orders.following import Found, conversion_outcome, order_outcome
+from app.orders.intents import SENDING, Action, Intent, ResolvedBy
+from app.problems import BrokerSessionExpired, Problem
+from app.safeguards import watches
+from app.safeguards.watches import Claim
+from app.sessions.asking import Investor
+from app.trading import OrderStatus, Outcome, Position, Variety
+
+_log = logger("reconciler")
+
+NOT_FOUND_AT_BROKER = "not-found-at-broker"
+SENDER_LOST = "sender-lost"
+TRADING_DAY_OVER = "trading-day-over"
+NOT_IN_THE_BOOK = "not-in-the-book"
+ONE_OF_CANDIDATES = "may-be-one-of-candidates"
+
+_ABSENT_FOR = timedelta(minutes=5)
+_MOST_HISTORIES = 6  # read in one look; each is a call that somebody else might need
+
+
+@dataclass(frozen=True)
+class Book:
+    """What one look has seen: rows, and the store's time just before they were asked for."""
+
+    rows: list[BookRow]
+    as_of: datetime
+    seen: dict[str, SeenOrder]
+    correlations: dict[str, UUID]
+    has_echo: bool
+
+
+class Reconciler:
+    """One replica's eyes on the broker's book."""
+
+    def __init__(self, db: Database, actor: Actor) -> None:
+        self._db = db
+        self._ledger = actor.ledger
+        self._actor = actor
+
+    async def look(self, investor: Investor, claimed: Claim) -> list[Intent]:
+        """Look after everything of one user that needs it; return what still does.
+
+        Raises `BrokerSessionExpired` and the `Broker…` problems, with everything left as it was.
+        """
+        intents, now = await self._open_intents(claimed)
+        if not intents:
+            return []
+        try:
+            reading = await investor.ask(Gateway.order_book)
+        except BrokerSessionExpired:
+            await self._note(intents, BrokerSessionExpired.slug)
+            raise
+        book = await self._attribute(claimed, reading.answer, now)
+        book = await self._search_histories(investor, intents, book)
+        await self._conclude(investor, intents, book)
+        return await self._still_open(investor.user_id)
+
+    async def _open_intents(self, claimed: Claim) -> tuple[list[Intent], datetime]:
+        """Return what is open on this trading day; what a sender left behind is unknown from now on."""
+        async with self._db.transaction() as tx:
+            now = await self._ledger.lock(tx, claimed.user_id)
+            found: list[Intent] = []
+            for intent in await store.watched(tx, claimed.user_id):
+                current = await self._given_up(tx, intent) if intent.state == SENDING else intent
+                if intent.trading_day < trading_day(now):
+                    await _close_day(tx, current)
+                else:
+                    found.append(current)
+        return found, now
+
+    async def _given_up(self, tx: Transaction, intent: Intent) -> Intent:
+        settled = await store.settle(tx, intent.id, Outcome.UNKNOWN, SENDER_LOST, ResolvedBy.BROKER, is_watched=True)
+        await self._actor.write_outcome(tx, intent, Outcome.UNKNOWN, SENDER_LOST, ())
+        return settled or intent
+
+    async def _attribute(self, claimed: Claim, rows: list[BookRow], as_of: datetime) -> Book:
+        """Write down what the book shows, and which order came from which placement where it echoes that."""
+        user_id, day = claimed.user_id, trading_day(as_of)
+        numbers = [row.order.order_no for row in rows if row.order.order_no]
+        async with self._db.transaction() as tx:
+            known = await orderbook.find_seen(tx, user_id, numbers)
+            await orderbook.record(tx, user_id, day, rows, known)
+            correlations = await store.correlations(tx, user_id, day)
+            found = by_correlation(rows, known, correlations)
+            for number, intent_id in found.items():
+                await orderbook.attach(tx, user_id, day, [number], intent_id)
+            if found and claimed.echo_seen_on != day:
+                await watches.remember_echo(tx, user_id, day)
+            seen = await orderbook.find_seen(tx, user_id, numbers)
+        return Book(rows, as_of, seen, correlations, has_echo=bool(found) or claimed.echo_seen_on == day)
+
+    async def _search_histories(self, investor: Investor, intents: list[Intent], book: Book) -> Book:
+        """Look for our correlation in the history of orders that may be ours; once found, it is remembered."""
+        wanted = _histories_to_read(intents, book)[:_MOST_HISTORIES]
+        echoed = False
+        for number in wanted:
+            try:
+                echo = (await investor.ask(Gateway.echo, investor.user_id, number)).answer
+            except BrokerSessionExpired:
+                raise
+            except Problem as problem:
+                _log.info("history_not_read", reason=problem.slug)
+                continue
+            if echo.has_history:
+                echoed |= await self._remember_echo(investor.user_id, number, echo.correlation, book)
+        if not wanted:
+            return book
+        async with self._db.reading() as tx:
+            seen = await orderbook.find_seen(tx, investor.user_id, book.seen)
+        return Book(book.rows, book.as_of, seen, book.correlations, has_echo=book.has_echo or echoed)
+
+    async def _remember_echo(self, user_id: str, number: str, correlation: str | None, book: Book) -> bool:
+        intent_id = book.correlations.get(correlation or "")
+        day = trading_day(book.as_of)
+        async with self._db.transaction() as tx:
+            await orderbook.remember_history(tx, user_id, number, correlation)
+            if intent_id:
+                await orderbook.attach(tx, user_id, day, [number], intent_id)
+                await watches.remember_echo(tx, user_id, day)
+        return intent_id is not None
+
+    async def _conclude(self, investor: Investor, intents: list[Intent], book: Book) -> None:
+        positions = None
+        if any(each.action is Action.CONVERT and each.outcome is Outcome.UNKNOWN for each in intents):
+            positions = (await investor.ask(Gateway.positions)).answer
+        async with self._db.transaction() as tx:
+            await self._ledger.lock(tx, investor.user_id)
+            orders = await orderbook.orders_of(tx, [each.id for each in intents])
+            for intent in intents:
+                if intent.action is Action.PLACE:
+                    await self._conclude_placement(tx, intent, orders.get(intent.id, []), book)
+                    continue
+                found = _followed_up(intent, book, positions)
+                if found:
+                    await self._settle(tx, intent, *found, is_watched=False)
+
+    async def _conclude_placement(self, tx: Transaction, intent: Intent, orders: list[SeenOrder], book: Book) -> None:
+        if orders and intent.state != Outcome.ACCEPTED:
+            if intent.state == Outcome.REFUSED:
+                _log.error("refused_order_found", intent=str(intent.id), order_nos=[each.order_no for each in orders])
+            is_watched = not _is_complete(intent, orders)
+            await self._settle(tx, intent, Outcome.ACCEPTED, None, is_watched=is_watched, orders=orders)
+        elif orders:
+            if _is_complete(intent, orders):
+                await self._close_accepted(tx, intent, orders)
+        elif intent.state == Outcome.UNKNOWN:
+            await self._weigh_absence(tx, intent, book)
+
+    async def _close_accepted(self, tx: Transaction, intent: Intent, orders: list[SeenOrder]) -> None:
+        """End the watch of what has been seen whole; a refusal that came late goes into the ledger."""
+        for order in orders:
+            if order.status is OrderStatus.REJECTED:
+                facts = {"intent": str(intent.id), "orderNo": order.order_no, "reason": order.rejection_reason}
+                await self._ledger.write(tx, intent.user_id, "order-rejected", actor="broker", facts=facts)
+        await store.annotate(tx, intent, is_watched=False)
+
+    async def _weigh_absence(self, tx: Transaction, intent: Intent, book: Book) -> None:
+        """Count a clean read that does not show the order; refuse only what was absent for long, and with an echo."""
+        candidates = suspects(book.rows, book.seen, _sought(intent))
+        counts = is_clean(book.rows) and not candidates and book.as_of >= intent.doubtful_at
+        absent_since = (intent.absent_since or book.as_of) if counts else None
+        if absent_since and book.has_echo and book.as_of - absent_since >= _ABSENT_FOR:
+            await self._settle(tx, intent, Outcome.REFUSED, NOT_FOUND_AT_BROKER, is_watched=True)
+            return
+        reason = ONE_OF_CANDIDATES if candidates else NOT_IN_THE_BOOK
+        await store.annotate(tx, intent, candidates=candidates, absent_since=absent_since, reason=reason)
+
+    async def _settle(  # an outcome has that many sides
+        self,
+        tx: Transaction,
+        intent: Intent,
+        outcome: Outcome,
+        reason: str | None,
+        *,
+        is_watched: bool,
+        orders: list[SeenOrder] | None = None,
+    ) -> None:
+        if await store.settle(tx, intent.id, outcome, reason, ResolvedBy.BOOK, is_watched=is_watched):
+            numbers = tuple(each.order_no for each in orders or [])
+            await self._actor.write_outcome(tx, intent, outcome, reason, numbers)
+            _log.info("found_out", intent=str(intent.id), action=intent.action, outcome=outcome, reason=reason)
+
+    async def _note(self, intents: list[Intent], reason: str) -> None:
+        """Say of everything unknown why nobody can look at present."""
+        async with self._db.transaction() as tx:
+            for intent in intents:
+                if intent.state == Outcome.UNKNOWN:
+                    await store.annotate(tx, intent, reason=reason)
+
+    async def _still_open(self, user_id: str) -> list[Intent]:
+        async with self._db.reading() as tx:
+            return await store.watched(tx, user_id)
+
+
+async def _close_day(tx: Transaction, intent: Intent) -> None:
+    """Stop looking: the book of another day proves nothing about this one."""
+    reason = TRADING_DAY_OVER if intent.outcome is Outcome.UNKNOWN else intent.reason
+    await store.annotate(tx, intent, is_watched=False, reason=reason)
+
+
+def _histories_to_read(intents: list[Intent], book: Book) -> list[str]:
+    """Return the orders whose history may tell: what might be an unknown one, and what would prove an echo."""
+    sought = [each for each in intents if each.action is Action.PLACE and each.state != Outcome.ACCEPTED]
+    unread = {number for number, order in book.seen.items() if order.history_read_at is None}
+    maybe = [number for each in sought for number in suspects(book.rows, book.seen, _sought(each)) if number in unread]
+    partly = [each for each in intents if each.action is Action.PLACE and each.state == Outcome.ACCEPTED]
+    slices = [number for each in partly for number in suspects(book.rows, book.seen, _sought(each)) if number in unread]
+    ours = [
+        number for number in sorted(unread) if book.seen[number].intent_id and book.seen[number].correlation is None
+    ]
+    proof = [] if book.has_echo or not sought else ours[-1:]
+    return list(dict.fromkeys([*maybe, *proof, *slices]))
+
+
+def _followed_up(intent: Intent, book: Book, positions: list[Position] | None) -> Found | None:
+    if intent.outcome is not Outcome.UNKNOWN:
+        return None
+    if intent.action is Action.CONVERT:
+        return conversion_outcome(intent, positions or [])
+    return order_outcome(intent, book.rows)
+
+
+def _sought(intent: Intent) -> Sought:
+    return Sought(intent.id, OrderTerms.model_validate(intent.terms), intent.created_at)
+
+
+def _is_complete(intent: Intent, orders: list[SeenOrder]) -> bool:
+    """Say whether all slices are known and each has passed the risk system, or was refused by it."""
+    total = sum(each.quantity or 0 for each in orders)
+    if total < int(intent.terms["quantity"]):
+        return False
+    if intent.cancel_wanted_at:
+        return all(each.is_final for each in orders)
+    is_resting = intent.terms.get("variety") == Variety.AMO  # it waits for tomorrow's market as `AMO received`
+    waiting = {None, OrderStatus.UNKNOWN} | (set() if is_resting else {OrderStatus.ACCEPTED})
+    return all(each.status not in waiting for each in orders)

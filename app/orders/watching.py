@@ -1,0 +1,110 @@
+"""Keeps looking after whatever somebody has to be told later: on every replica, and after one user by one at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Never
+
+from app.db import Database
+from app.observability import logger
+from app.orders.acting import Actor
+from app.orders.cancelling import cancel_what_turned_up
+from app.orders.intents import Intent
+from app.orders.reconciling import Reconciler
+from app.problems import BrokerSessionExpired, Problem, TemporarilyUnavailable
+from app.safeguards import watches
+from app.safeguards.watches import NEVER, Claim
+from app.sessions.asking import Investor
+from app.trading import Outcome
+
+_log = logger("reconciler")
+
+_EVERY = 0.5  # seconds between two questions to the database whether anything is due
+_MOST_AT_ONCE = 16  # users looked after by one replica at the same time
+_LEASE = timedelta(seconds=25)
+_LOOK_DEADLINE = 20.0  # seconds; shorter than the lease, so that nobody looks without one
+_AFTER_FAULT = timedelta(seconds=30)
+
+_UNKNOWN_PACE = ((60, 5), (600, 15), (3600, 60), (float("inf"), 300))
+_ACCEPTED_PACE = ((60, 10), (600, 60), (float("inf"), 300))
+"""Up to so many seconds after the last news, a look every so many seconds."""
+
+
+class Watching:
+    """The loop of one replica."""
+
+    def __init__(self, db: Database, investor_of: Callable[[str], Awaitable[Investor]], actor: Actor) -> None:
+        self._db = db
+        self._investor = investor_of
+        self._actor = actor
+        self._reconciler = Reconciler(db, actor)
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Never:
+        """Look, for ever; a database that is away is waited for."""
+        while True:
+            try:
+                for claimed in await self._claim():
+                    task = asyncio.create_task(self._look_safely(claimed))
+                    self._under_way.add(task)
+                    task.add_done_callback(self._under_way.discard)
+            except TemporarilyUnavailable:
+                _log.warning("nobody_looks", reason="the database is away")
+            await asyncio.sleep(_EVERY)
+
+    async def aclose(self) -> None:
+        """Stop the looks under way; their leases end by themselves."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _claim(self) -> list[Claim]:
+        free = _MOST_AT_ONCE - len(self._under_way)
+        if free == 0:
+            return []
+        async with self._db.transaction() as tx:
+            return await watches.claim(tx, free, _LEASE)
+
+    async def _look_safely(self, claimed: Claim) -> None:
+        try:
+            wait = await self._look(claimed)
+        except Exception:  # noqa: BLE001  # one of the places that may: one user's trouble ends no others' looks
+            _log.exception("look_failed", user=claimed.user_id)
+            wait = _AFTER_FAULT
+        try:
+            async with self._db.transaction() as tx:
+                await watches.release(tx, claimed, wait)
+        except TemporarilyUnavailable:
+            _log.warning("lease_not_released", user=claimed.user_id)  # it ends by itself
+
+    async def _look(self, claimed: Claim) -> timedelta | None:
+        """Look once; return how long to wait before the next look, none for "until he has signed in again"."""
+        investor = await self._investor(claimed.user_id)
+        try:
+            async with asyncio.timeout(_LOOK_DEADLINE):
+                still_open = await self._reconciler.look(investor, claimed)
+                await cancel_what_turned_up(self._actor, investor, still_open)
+        except BrokerSessionExpired:
+            return await self._after_expiry(claimed.user_id)
+        except (Problem, TimeoutError) as problem:
+            _log.info("look_put_off", user=claimed.user_id, reason=getattr(problem, "slug", "deadline"))
+            return _next_look(claimed, has_unknown=True)
+        if not still_open:
+            return NEVER
+        return _next_look(claimed, has_unknown=_has_unknown(still_open))
+
+    async def _after_expiry(self, user_id: str) -> timedelta | None:
+        """Wait for the next sign-in, unless a session stands there that only we can't use."""
+        investor = await self._investor(user_id)
+        return _AFTER_FAULT if investor.has_live_session else None
+
+
+def _has_unknown(intents: list[Intent]) -> bool:
+    return any(each.outcome is Outcome.UNKNOWN for each in intents)
+
+
+def _next_look(claimed: Claim, *, has_unknown: bool) -> timedelta:
+    """Return how long to wait before looking again: seconds while the news is fresh, then minutes."""
+    pace = _UNKNOWN_PACE if has_unknown else _ACCEPTED_PACE
+    age = (claimed.lease_until - _LEASE - claimed.watched_since).total_seconds()
+    return timedelta(seconds=next(wait for until, wait in pace if age < until))
