@@ -22,7 +22,7 @@ _NOT_DONE = frozenset({"notok", "error", "fail", "failed", "failure", "rejected"
 """Status words that say no; an unknown word proves nothing."""
 _REASONED = re.compile(r"\s*(RED|SAF|ORA|ALGO_CHK)\s*:")  # docs/broker.md, "Order calls": who refuses, and about what
 _DEAD = re.compile(
-    r"\W*(EC087\b.*|unauthori[sz]ed|invalid (user |access |session )?(session|token)"
+    r"\W*([0-9]{3}\W+)?(EC087\b.*|unauthori[sz]ed|invalid (user |access |session )?(session|token)"
     r"|(your |user |broker )?(session|token) ?(has |is |been )*expired)\W*((please )?(re )?log ?in.*)?\W*",
     re.IGNORECASE | re.DOTALL,
 )

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -55,47 +56,53 @@ def export_ledger(*, since: Since, until: Until, output: Output = None, as_json:
     if end <= first:
         raise typer.BadParameter("The period ends before it begins.")
     if output is None:
-        run(lambda desk: _write(desk, first, end, sys.stdout.write))
+        run(lambda desk: _write(desk, first, end, sys.stdout))
         return
-    rows, chains = _into_file(output, lambda write: run(lambda desk: _write(desk, first, end, write)))
+    rows, chains = _into_file(output, lambda out: run(lambda desk: _write(desk, first, end, out)))
     sentence = f"{output} has {counted(rows, 'row')} and {counted(chains, 'head')}."
     say(sentence, {"rows": rows, "heads": chains}, as_json=as_json)
 
 
-_Write = Callable[[str], object]
-
-
-def _into_file(output: Path, fill: Callable[[_Write], tuple[int, int]]) -> tuple[int, int]:
+def _into_file(output: Path, fill: Callable[[TextIO], tuple[int, int]]) -> tuple[int, int]:
     """Fill a new file, which bears its name only once it is complete."""
     if output.exists():
         fail(f"{output} is there already; an export overwrites nothing.")
     unfinished = output.with_name(f"{output.name}.part")
     try:
         with unfinished.open("w", encoding="utf-8") as out:
-            written = fill(out.write)
+            written = fill(out)
         unfinished.rename(output)
     except OSError as error:
         fail(f"{output} can't be written: {error.strerror or error}.")
     return written
 
 
-async def _write(desk: Desk, first: datetime, end: datetime, write: _Write) -> tuple[int, int]:
+async def _write(desk: Desk, first: datetime, end: datetime, out: TextIO) -> tuple[int, int]:
     """Write rows and heads of one and the same moment; return how many there were of each."""
     rows = chains = 0
     async with snapshot(desk.db) as tx:
         async for row in export(tx, first, end):
-            _put(write, row)
+            _put(out, row)
             rows += 1
         async for head in heads(tx):
-            _put(write, {"head": told(head)})
+            _put(out, {"head": told(head)})
             chains += 1
+    with _told_as_unwritable():
+        out.flush()
     return rows, chains
 
 
-def _put(write: _Write, facts: object) -> None:
+def _put(out: TextIO, facts: object) -> None:
+    with _told_as_unwritable():
+        out.write(json.dumps(facts, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _told_as_unwritable() -> Iterator[None]:
+    """Tell a full disk apart from a database that is gone; within a transaction it would pass for one."""
     try:
-        write(json.dumps(facts, ensure_ascii=False) + "\n")
-    except OSError as error:  # within a transaction it would pass for the database's
+        yield
+    except OSError as error:
         raise CannotDo(f"The export can't be written: {error.strerror or error}.") from error
 
 

@@ -1,14 +1,19 @@
 """The wire itself: what arrives late, broken or not at all is told apart, and nothing is sent a second time."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import aiohttp
 import pytest
+from pydantic import SecretStr
 
+from app.broker.errors import NotSent
 from app.broker.transport import Transport
+from app.clock import monotonic
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, Problem
 
 SECOND = timedelta(seconds=1)
@@ -126,3 +131,87 @@ async def test_a_status_that_says_all_is_not_lost_with_a_broken_body(status: int
     async with peer(conversation) as transport:
         answer = await transport.send("GET", "x", deadline=SECOND)
     assert (answer.status, answer.retry_after) == (status, "7")
+
+
+async def send_once(transport: Transport, *, within: float = 5.0, path: str = "x") -> int:
+    answer = await transport.send_once(
+        "POST", path, deadline=SECOND, write_by=monotonic() + within, bearer=SecretStr("t"), body={}
+    )
+    return answer.status
+
+
+async def test_what_can_not_be_connected_was_certainly_not_sent() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        transport = Transport.open(f"http://127.0.0.1:{taken.getsockname()[1]}/", SECOND)
+        with pytest.raises(NotSent):
+            await send_once(transport)
+        await transport.aclose()
+
+
+async def test_what_never_gets_a_connection_was_certainly_not_sent() -> None:
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        transport = Transport.open(f"http://127.0.0.1:{full.getsockname()[1]}/", timedelta(seconds=0.3))
+        with pytest.raises(NotSent):
+            await send_once(transport)
+        await transport.aclose()
+
+
+async def test_no_byte_leaves_when_its_time_is_over() -> None:
+    """A process that was frozen between its intent and its call wakes up too late, and sends nothing."""
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1000))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    with pytest.raises(NotSent):
+        await send_once(transport, within=-0.001)
+    await transport.aclose()
+    server.close()
+    await server.wait_closed()
+    assert b"".join(heard) == b""
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", b"nonsense\r\n\r\n"])
+async def test_what_broke_after_bytes_went_out_may_have_been_done(said: bytes) -> None:
+    async def conversation(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+
+    async with peer(conversation) as transport:
+        with pytest.raises((BrokerUnavailable, BrokerFault)):
+            await send_once(transport)
+
+
+async def test_nothing_can_send_an_order_call_a_second_time() -> None:
+    """Not even a library that tries again by itself: here a middleware of the client does so on purpose."""
+    heard: list[bytes] = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"{}"))
+        writer.close()
+
+    async def insist(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        with contextlib.suppress(aiohttp.ClientError):
+            await handler(request)
+        return await handler(request)
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    transport._session._middlewares = (insist,)  # noqa: SLF001  # no other way to make a client that misbehaves
+    with pytest.raises(BrokerUnavailable):
+        await send_once(transport)
+    assert len(heard) == 1
+    with pytest.raises(BrokerUnavailable):
+        await transport.send("POST", "x", deadline=SECOND, body={})
+    assert len(heard) == 3  # the middleware does what it is meant to where nothing stops it
+    await transport.aclose()
+    server.close()
