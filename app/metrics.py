@@ -5,6 +5,7 @@ Counted in the database at each scrape, so that any replica tells the truth abou
 
 import asyncio
 from collections.abc import Iterator
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -51,16 +52,17 @@ class UnresolvedCollector(Collector):
             await db.aclose()
 
 
-def serve_metrics(host: str, port: int, database_url: SecretStr) -> None:
+def serve_metrics(host: str, port: int, database_url: SecretStr) -> WSGIServer | None:
     """Answer Prometheus from now on, in a thread; a port that is taken is an error in the log and nothing worse."""
     registry = CollectorRegistry()
     registry.register(UnresolvedCollector(database_url))
     try:
-        start_http_server(port, host, registry)
+        server, _thread = start_http_server(port, host, registry)
     except OSError as error:
         _log.error("metrics_not_served", host=host, port=port, reason=error.strerror)
-        return
+        return None
     _log.info("metrics_served", host=host, port=port)
+    return server
 
 
 def _gauges(found: list[Unknowns]) -> Iterator[GaugeMetricFamily]:

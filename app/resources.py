@@ -46,7 +46,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         db = Database.open(settings.database_url)
         stack.push_async_callback(db.aclose)
         ring = KeyRing(settings.encryption_keys)
-        await _refuse_old_schema(db)
+        await refuse_old_schema(db)
         await _erase_expired_tokens(db, clock)
         await _refuse_missing_keys(db, ring)
         transport = Transport.open(settings.broker_base_url, settings.broker_connect_timeout)
@@ -83,7 +83,8 @@ def _manner(settings: Settings) -> Manner:
     )
 
 
-async def _refuse_old_schema(db: Database) -> None:
+async def refuse_old_schema(db: Database) -> None:
+    """Raise `NotReady` for a database whose schema this release can't work with."""
     revision = await db.schema_revision()
     if revision is None or revision < SCHEMA_REVISION:
         there_is = f"The database's schema is at {revision}" if revision else "The database has no schema yet"

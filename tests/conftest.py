@@ -26,6 +26,7 @@ _TABLES = (
     "spent_auth_codes, sessions, broker_sessions, seen_orders, watches, intents, ledger, ledger_heads, halts, caps, "
     "users"
 )
+_ATTEMPTS = 5
 _PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 _servers = ExitStack()
@@ -122,12 +123,17 @@ async def service(
 
 
 async def empty(database_url: str) -> None:
-    """Delete every row that a test has left."""
+    """Delete every row that a test has left; a reconciler that is just looking may have to be waited for."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute("SET session_replication_role = replica")  # the ledger refuses otherwise
-        await connection.execute("SET lock_timeout = '5s'")
-        await connection.execute(f"TRUNCATE {_TABLES}")
+        for attempt in range(_ATTEMPTS):
+            try:
+                await connection.execute(f"TRUNCATE {_TABLES}")
+                break
+            except asyncpg.DeadlockDetectedError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
     finally:
         await connection.close()
 
@@ -150,3 +156,10 @@ def _no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what a developer has set for himself out of the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+async def emptied(database_url: str) -> AsyncIterator[None]:
+    """Leave nothing behind of what a test writes by hand."""
+    yield
+    await empty(database_url)

@@ -8,10 +8,10 @@ from typing import TypeVar
 from app.commands.speaking import fail, read_settings
 from app.db import Database, reason_of
 from app.problems import TemporarilyUnavailable
+from app.resources import NotReady, refuse_old_schema
 from app.safeguards.audit import Ledger
 from app.safeguards.sealing import KeyRing
 from app.settings import Settings
-from app.tables import SCHEMA_REVISION
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def run(work: Callable[[Desk], Awaitable[T]]) -> T:
     settings = read_settings()
     try:
         return asyncio.run(_with_desk(settings, work))
-    except CannotDo as error:
+    except (CannotDo, NotReady) as error:
         fail(str(error))
     except TemporarilyUnavailable as problem:
         fail(f"{reason_of(problem)} Check DATABASE_URL.")
@@ -44,15 +44,8 @@ def run(work: Callable[[Desk], Awaitable[T]]) -> T:
 async def _with_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
     db = Database.open(settings.database_url)
     try:
-        await _refuse_old_schema(db)
+        await refuse_old_schema(db)
         ring = KeyRing(settings.encryption_keys)
         return await work(Desk(settings, db, ring, Ledger(ring)))
     finally:
         await db.aclose()
-
-
-async def _refuse_old_schema(db: Database) -> None:
-    revision = await db.schema_revision()
-    if revision is None or revision < SCHEMA_REVISION:
-        there_is = f"The database's schema is at {revision}" if revision else "The database has no schema yet"
-        raise CannotDo(f"{there_is} and this release needs {SCHEMA_REVISION}: run `partner migrate` first.")

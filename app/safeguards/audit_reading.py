@@ -112,6 +112,7 @@ async def tell_heads(db: Database) -> None:
     async with snapshot(db) as tx:
         async for head in heads(tx):
             _log.info(HEAD_EVENT, **told(head))
+            await asyncio.sleep(0)  # requests go on between two lines of thousands
 
 
 async def keep_telling_heads(db: Database, every: timedelta = timedelta(hours=1)) -> Never:
