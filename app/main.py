@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app import __doc__ as about
 from app.clock import Clock
@@ -33,6 +35,7 @@ from app.sso import routes as sso
 
 ExceptionHandler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
+_METHODS = ["GET", "HEAD", "POST", "PATCH", "DELETE"]
 _ASKED_HEADERS = [
     "Content-Type", "Idempotency-Key", "X-Background", "Cache-Control", "Last-Event-ID", "X-Request-ID",
 ]  # fmt: skip
@@ -97,10 +100,18 @@ def _exception_handlers(renderer: ProblemRenderer) -> dict[int | type[Exception]
         return await tell(request, InvalidRequest(errors=[_place(each) for each in error.errors()]))
 
     async def tell_http(request: Request, error: HTTPException) -> Response:
-        kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
-        return await tell(request, kind(headers=dict(error.headers or {})))
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return await tell(request, MethodNotAllowed(headers={"Allow": ", ".join(_methods_of(request))}))
+        return await tell(request, NotFound() if error.status_code == HTTPStatus.NOT_FOUND else InternalError())
 
     return {Problem: tell, RequestValidationError: tell_invalid, HTTPException: tell_http}
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return every method that is served at an address; Starlette knows those of its first route alone."""
+    routes = request.app.router.routes
+    wanted = ({**request.scope, "method": method} for method in _METHODS)
+    return [each["method"] for each in wanted if any(route.matches(each)[0] is Match.FULL for route in routes)]
 
 
 def _place(error: dict[str, object]) -> dict[str, object]:

@@ -5,10 +5,9 @@ import uuid
 
 import pytest
 
-from tests.orders.conftest import Replicas
 from tests.support.commands import refused, said
 from tests.support.environment import environment
-from tests.support.replicas import Trader
+from tests.support.replicas import Replicas, Trader
 from tests.support.simulated import SimulatedBroker
 
 WHO = ("--reason", "the broker's desk says so", "--actor", "ops-1")

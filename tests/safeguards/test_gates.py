@@ -107,7 +107,18 @@ async def test_a_small_body_reaches_its_route(service: Service) -> None:
     async with Browser(service) as browser:
         answer = await browser.post("/v1/orders", json={"x": 1})
     assert (answer.status_code, slug(answer)) == (401, "not-signed-in")
-    assert answer.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/orders", "GET, POST, DELETE"), ("/v1/orders/1", "GET, PATCH, DELETE"), ("/v1/session", "GET, DELETE"),
+     ("/v1/orders/margin", "GET, POST, PATCH, DELETE"), ("/healthz", "GET, HEAD"), ("/v1/funds", "GET")],
+)  # fmt: skip
+async def test_another_method_is_told_all_that_are_served(service: Service, path: str, allowed: str) -> None:
+    async with Browser(service) as browser:
+        answer = await browser.put(path)
+    assert (answer.status_code, slug(answer)) == (405, "method-not-allowed")
+    assert answer.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(
