@@ -12,6 +12,7 @@ from app.broker.transport import Transport
 from app.clock import Clock
 from app.db import Database
 from app.dependencies import ProcessState
+from app.observability import logger
 from app.orders.acting import Actor
 from app.orders.underway import Underway
 from app.orders.watching import Watching
@@ -22,6 +23,8 @@ from app.sessions.asking import find_investor
 from app.sessions.store import erase_expired, key_ids_in_use
 from app.settings import Settings
 from app.tables import SCHEMA_REVISION
+
+_log = logger("resources")
 
 
 class NotReady(Exception):
@@ -66,12 +69,19 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
 def _keep_running(stack: AsyncExitStack, work: Coroutine[Any, Any, Never]) -> None:
     """Do something in the background until the process closes."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_tell_end)
 
     async def stop() -> None:
         task.cancel()
         await asyncio.wait([task])
 
     stack.push_async_callback(stop)
+
+
+def _tell_end(task: asyncio.Task[Never]) -> None:
+    """Say loudly that something which was to run for ever has ended by itself."""
+    if not task.cancelled():
+        _log.error("background_work_ended", error=repr(task.exception()))
 
 
 def _manner(settings: Settings) -> Manner:

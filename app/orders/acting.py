@@ -179,8 +179,14 @@ class Actor:
             )  # fmt: skip
             return Done(replace(intent, state=Outcome.UNKNOWN, reason=NOT_STORED))
         if verdict.is_session_dead:
-            await investor.token_was_refused()
+            await self._end_broker_session(investor)
         return Done(settled, is_session_dead=verdict.is_session_dead)
+
+    async def _end_broker_session(self, investor: Investor) -> None:
+        try:
+            await investor.token_was_refused()
+        except TemporarilyUnavailable:
+            _log.warning("broker_session_not_ended", user=investor.user_id)  # the next call finds out again
 
     async def _settle(self, tx: Transaction, intent: Intent, verdict: Verdict) -> Intent:
         is_watched = verdict.is_watched and (intent.action is Action.PLACE or verdict.outcome is Outcome.UNKNOWN)

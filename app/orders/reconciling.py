@@ -142,13 +142,13 @@ class Reconciler:
         return intent_id is not None
 
     async def _conclude(self, investor: Investor, intents: list[Intent], book: Book) -> None:
-        positions = None
-        if any(each.action is Action.CONVERT and each.outcome is Outcome.UNKNOWN for each in intents):
-            positions = (await investor.ask(Gateway.positions)).answer
+        positions = await _positions(investor, intents)
+        looked_for = {each.id for each in intents}
         async with self._db.transaction() as tx:
             await self._ledger.lock(tx, investor.user_id)
-            orders = await orderbook.orders_of(tx, [each.id for each in intents])
-            for intent in intents:
+            orders = await orderbook.orders_of(tx, looked_for)
+            # Read again, now that nobody else can change them: meanwhile a cancel may have been asked for.
+            for intent in [each for each in await store.watched(tx, investor.user_id) if each.id in looked_for]:
                 if intent.action is Action.PLACE:
                     await self._conclude_placement(tx, intent, orders.get(intent.id, []), book)
                     continue
@@ -157,16 +157,16 @@ class Reconciler:
                     await self._settle(tx, intent, *found, is_watched=False)
 
     async def _conclude_placement(self, tx: Transaction, intent: Intent, orders: list[SeenOrder], book: Book) -> None:
-        if orders and intent.state != Outcome.ACCEPTED:
-            if intent.state == Outcome.REFUSED:
-                _log.error("refused_order_found", intent=str(intent.id), order_nos=[each.order_no for each in orders])
-            is_watched = not _is_complete(intent, orders)
-            await self._settle(tx, intent, Outcome.ACCEPTED, None, is_watched=is_watched, orders=orders)
-        elif orders:
-            if _is_complete(intent, orders):
-                await self._close_accepted(tx, intent, orders)
-        elif intent.state == Outcome.UNKNOWN:
-            await self._weigh_absence(tx, intent, book)
+        if not orders:
+            if intent.state == Outcome.UNKNOWN:
+                await self._weigh_absence(tx, intent, book)
+            return
+        if intent.state == Outcome.REFUSED:
+            _log.error("refused_order_found", intent=str(intent.id), order_nos=[each.order_no for each in orders])
+        if intent.state != Outcome.ACCEPTED:
+            await self._settle(tx, intent, Outcome.ACCEPTED, None, is_watched=True, orders=orders)
+        if _is_complete(intent, orders):
+            await self._close_accepted(tx, intent, orders)
 
     async def _close_accepted(self, tx: Transaction, intent: Intent, orders: list[SeenOrder]) -> None:
         """End the watch of what has been seen whole; a refusal that came late goes into the ledger."""
@@ -174,7 +174,7 @@ class Reconciler:
             if order.status is OrderStatus.REJECTED:
                 facts = {"intent": str(intent.id), "orderNo": order.order_no, "reason": order.rejection_reason}
                 await self._ledger.write(tx, intent.user_id, "order-rejected", actor="broker", facts=facts)
-        await store.annotate(tx, intent, is_watched=False)
+        await store.stop_watching(tx, intent.id)
 
     async def _weigh_absence(self, tx: Transaction, intent: Intent, book: Book) -> None:
         """Count a clean read that does not show the order; refuse only what was absent for long, and with an echo."""
@@ -220,6 +220,19 @@ async def _close_day(tx: Transaction, intent: Intent) -> None:
     await store.annotate(tx, intent, is_watched=False, reason=reason)
 
 
+async def _positions(investor: Investor, intents: list[Intent]) -> list[Position] | None:
+    """Return the positions where a conversion is unknown; none where they are not needed or not to be had."""
+    if not any(each.action is Action.CONVERT and each.outcome is Outcome.UNKNOWN for each in intents):
+        return None
+    try:
+        return (await investor.ask(Gateway.positions)).answer
+    except BrokerSessionExpired:
+        raise
+    except Problem as problem:
+        _log.info("positions_not_read", reason=problem.slug)
+        return None
+
+
 def _histories_to_read(intents: list[Intent], book: Book) -> list[str]:
     """Return the orders whose history may tell: what might be an unknown one, and what would prove an echo."""
     sought = [each for each in intents if each.action is Action.PLACE and each.state != Outcome.ACCEPTED]
@@ -238,7 +251,7 @@ def _followed_up(intent: Intent, book: Book, positions: list[Position] | None) -
     if intent.outcome is not Outcome.UNKNOWN:
         return None
     if intent.action is Action.CONVERT:
-        return conversion_outcome(intent, positions or [])
+        return None if positions is None else conversion_outcome(intent, positions)
     return order_outcome(intent, book.rows)
 
 

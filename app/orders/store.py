@@ -123,6 +123,11 @@ async def annotate(tx: AsyncConnection, intent: Intent, **changed: object) -> No
         await tx.execute(update(intents).where(_i.id == intent.id, _i.state == intent.state).values(**differing))
 
 
+async def stop_watching(tx: AsyncConnection, intent_id: UUID) -> None:
+    """Write down that everything there is to know of an intent is known."""
+    await tx.execute(update(intents).where(_i.id == intent_id).values(is_watched=False))
+
+
 async def want_cancelled(tx: AsyncConnection, intent_id: UUID) -> None:
     """Write down that whatever turns up of a placement is to be cancelled."""
     await tx.execute(

@@ -9,13 +9,21 @@ from uuid import UUID
 from app.broker.verdicts import NOT_SENT
 from app.db import Database
 from app.orderbook import store as orderbook
+from app.orderbook.store import SeenOrder
 from app.orders import store
 from app.orders.acting import Done
 from app.orders.changing import CancelledOrder
 from app.orders.intents import Action, Intent, Page
 from app.orders.paging import BadCursor
 from app.orders.schemas import Cancelled, CancelledPlacement, Placement, PlacementList, shown
-from app.problems import BrokerRateLimited, BrokerSessionExpired, InvalidRequest, NotFound, OrderRefused
+from app.problems import (
+    BrokerRateLimited,
+    BrokerSessionExpired,
+    InvalidRequest,
+    NotFound,
+    OrderRefused,
+    TemporarilyUnavailable,
+)
 from app.settings import Settings
 from app.trading import Outcome
 
@@ -40,7 +48,7 @@ class Told:
 
 async def told(done: Done, db: Database, settings: Settings) -> Told:
     """Return an outcome as it is told; raises `OrderRefused`, or `BrokerSessionExpired` when that has just died."""
-    intent, placement = done.intent, await placement_of(db, done.intent)
+    intent, placement = done.intent, await _placement_or_what_is_known(db, done.intent)
     headers = {"Idempotency-Replayed": "true"} if done.is_replay else {}
     if placement.outcome is Outcome.REFUSED:
         if done.is_session_dead:
@@ -54,6 +62,14 @@ async def told(done: Done, db: Database, settings: Settings) -> Told:
     return Told(placement, HTTPStatus.CREATED if intent.action is Action.PLACE else HTTPStatus.OK, headers)
 
 
+async def _placement_or_what_is_known(db: Database, intent: Intent) -> Placement:
+    """Return an intent as it is shown; what has been sent is told even when the database has gone meanwhile."""
+    try:
+        return await placement_of(db, intent)
+    except TemporarilyUnavailable:
+        return shown(intent, [])
+
+
 async def placement_of(db: Database, intent: Intent) -> Placement:
     """Return an intent as it is shown, with its orders."""
     [placement] = await placements_of(db, [intent])
@@ -61,10 +77,18 @@ async def placement_of(db: Database, intent: Intent) -> Placement:
 
 
 async def placements_of(db: Database, intents: list[Intent]) -> list[Placement]:
-    """Return intents as they are shown."""
+    """Return intents of one user as they are shown."""
     async with db.reading() as tx:
-        orders = await orderbook.orders_of(tx, [each.id for each in intents])
-    return [shown(each, orders.get(each.id, [])) for each in intents]
+        placed = await orderbook.orders_of(tx, [each.id for each in intents])
+        named = [each.order_no for each in intents if each.order_no]
+        seen = await orderbook.find_seen(tx, intents[0].user_id, named) if named else {}
+    return [shown(each, placed.get(each.id) or _about(each, seen)) for each in intents]
+
+
+def _about(intent: Intent, seen: dict[str, SeenOrder]) -> list[SeenOrder]:
+    """Return the order that a modification or a cancel is about."""
+    found = seen.get(intent.order_no or "")
+    return [found] if found else []
 
 
 async def read_placement(db: Database, user_id: str, placement_id: UUID) -> Placement:

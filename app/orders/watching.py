@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Never
+from typing import Never, TypeVar
 
 from app.db import Database
 from app.observability import logger
@@ -16,6 +17,8 @@ from app.safeguards import watches
 from app.safeguards.watches import NEVER, Claim
 from app.sessions.asking import Investor
 from app.trading import Outcome
+
+T = TypeVar("T")
 
 _log = logger("reconciler")
 
@@ -30,6 +33,13 @@ _ACCEPTED_PACE = ((60, 10), (600, 60), (float("inf"), 300))
 """Up to so many seconds after the last news, a look every so many seconds."""
 
 
+@dataclass(frozen=True)
+class Wait:
+    """How long to wait before the next look; none: until the user has signed in again."""
+
+    time: timedelta | None
+
+
 class Watching:
     """The loop of one replica."""
 
@@ -41,15 +51,12 @@ class Watching:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Never:
-        """Look, for ever; a database that is away is waited for."""
+        """Look, for ever; whatever is wrong is told and survived."""
         while True:
-            try:
-                for claimed in await self._claim():
-                    task = asyncio.create_task(self._look_safely(claimed))
-                    self._under_way.add(task)
-                    task.add_done_callback(self._under_way.discard)
-            except TemporarilyUnavailable:
-                _log.warning("nobody_looks", reason="the database is away")
+            for claimed in await self._safely(self._claim(), "claim_failed") or []:
+                task = asyncio.create_task(self._look_and_release(claimed))
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
             await asyncio.sleep(_EVERY)
 
     async def aclose(self) -> None:
@@ -65,20 +72,26 @@ class Watching:
         async with self._db.transaction() as tx:
             return await watches.claim(tx, free, _LEASE)
 
-    async def _look_safely(self, claimed: Claim) -> None:
-        try:
-            wait = await self._look(claimed)
-        except Exception:  # noqa: BLE001  # one of the places that may: one user's trouble ends no others' looks
-            _log.exception("look_failed", user=claimed.user_id)
-            wait = _AFTER_FAULT
-        try:
-            async with self._db.transaction() as tx:
-                await watches.release(tx, claimed, wait)
-        except TemporarilyUnavailable:
-            _log.warning("lease_not_released", user=claimed.user_id)  # it ends by itself
+    async def _look_and_release(self, claimed: Claim) -> None:
+        wait = await self._safely(self._look(claimed), "look_failed") or Wait(_AFTER_FAULT)
+        await self._safely(self._release(claimed, wait), "lease_not_released")  # then it ends by itself
 
-    async def _look(self, claimed: Claim) -> timedelta | None:
-        """Look once; return how long to wait before the next look, none for "until he has signed in again"."""
+    async def _release(self, claimed: Claim, wait: Wait) -> None:
+        async with self._db.transaction() as tx:
+            await watches.release(tx, claimed, wait.time)
+
+    async def _safely(self, work: Awaitable[T], failure: str) -> T | None:
+        """Return what the work gives, none where it fails; one user's trouble must not end the looks at all others."""
+        try:
+            return await work
+        except TemporarilyUnavailable:
+            _log.warning(failure, reason="the database is away")
+        except Exception:  # noqa: BLE001  # one of the places that may: this loop has to go on
+            _log.exception(failure)
+        return None
+
+    async def _look(self, claimed: Claim) -> Wait:
+        """Look once; return how long to wait before the next look."""
         investor = await self._investor(claimed.user_id)
         try:
             async with asyncio.timeout(_LOOK_DEADLINE):
@@ -90,21 +103,21 @@ class Watching:
             _log.info("look_put_off", user=claimed.user_id, reason=getattr(problem, "slug", "deadline"))
             return _next_look(claimed, has_unknown=True)
         if not still_open:
-            return NEVER
+            return Wait(NEVER)
         return _next_look(claimed, has_unknown=_has_unknown(still_open))
 
-    async def _after_expiry(self, user_id: str) -> timedelta | None:
+    async def _after_expiry(self, user_id: str) -> Wait:
         """Wait for the next sign-in, unless a session stands there that only we can't use."""
         investor = await self._investor(user_id)
-        return _AFTER_FAULT if investor.has_live_session else None
+        return Wait(_AFTER_FAULT if investor.has_live_session else None)
 
 
 def _has_unknown(intents: list[Intent]) -> bool:
     return any(each.outcome is Outcome.UNKNOWN for each in intents)
 
 
-def _next_look(claimed: Claim, *, has_unknown: bool) -> timedelta:
+def _next_look(claimed: Claim, *, has_unknown: bool) -> Wait:
     """Return how long to wait before looking again: seconds while the news is fresh, then minutes."""
     pace = _UNKNOWN_PACE if has_unknown else _ACCEPTED_PACE
     age = (claimed.lease_until - _LEASE - claimed.watched_since).total_seconds()
-    return timedelta(seconds=next(wait for until, wait in pace if age < until))
+    return Wait(timedelta(seconds=next(wait for until, wait in pace if age < until)))

@@ -11,7 +11,7 @@ from sqlalchemy import DateTime, and_, case, cast, func, literal, or_, select, u
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.tables import broker_sessions, watches
+from app.tables import broker_sessions, intents, watches
 
 _w = watches.c
 _RESTS = timedelta(seconds=10)
@@ -82,11 +82,21 @@ async def claim(tx: AsyncConnection, most: int, lease: timedelta) -> list[Claim]
 async def release(tx: AsyncConnection, claimed: Claim, wait: timedelta | None) -> None:
     """Give a user back until his next look, or with none until his next sign-in; a look asked for meanwhile stays."""
     planned = cast(None, DateTime(timezone=True)) if wait is None else func.now() + wait
-    is_untouched = _w.next_look_at == claimed.lease_until
+    # What is still being sent may need a look that nobody plans again; LEAST passes over what is none.
+    first_doubt = select(func.min(intents.c.doubtful_at)).where(
+        intents.c.user_id == claimed.user_id, intents.c.state == "sending"
+    )
+    # An intent begun since the claim has moved `watched_since`, even where its own look comes no sooner.
+    is_untouched = and_(_w.next_look_at == claimed.lease_until, _w.watched_since == claimed.watched_since)
     await tx.execute(
         update(watches)
         .where(_w.user_id == claimed.user_id, _w.lease_until == claimed.lease_until)
-        .values(lease_until=None, next_look_at=case((is_untouched, planned), else_=_w.next_look_at))
+        .values(
+            lease_until=None,
+            next_look_at=case(
+                (is_untouched, func.least(planned, first_doubt.scalar_subquery())), else_=_w.next_look_at
+            ),
+        )
     )
 
 
