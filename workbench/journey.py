@@ -1,5 +1,6 @@
-"""The whole way of an investor without a browser: sign in, look at everything, log out; each step told."""
+"""The whole way of an investor without a browser: sign in, look, place, cancel, log out; each step told."""
 
+import secrets
 import ssl
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,6 +11,11 @@ import httpx
 from typing_extensions import override
 
 INVESTOR = "AB1234"
+ORDER = {
+    "exchange": "NSE", "tradingSymbol": "IDEA-EQ", "transactionType": "BUY", "quantity": 1, "product": "CNC",
+    "orderType": "LIMIT", "price": "13.90",
+}  # fmt: skip
+"""Waits below the simulator's price."""
 _REDIRECTS = {302, 303}
 
 
@@ -32,6 +38,8 @@ def walk(base_url: str, tell: Callable[[str], None], *, trusted: ssl.SSLContext 
             ("orders", "/v1/orders", _told_orders),
         ):
             _step(step, lambda path=path, told=told: told(_json(browser.get(base_url + path))), tell)  # type: ignore[misc]
+        _step("place", lambda: _place(browser, base_url), tell)
+        _step("cancel", lambda: _cancel(browser, base_url), tell)
         _step("log out", lambda: _log_out(browser, base_url), tell)
 
 
@@ -53,6 +61,28 @@ def _sign_in(browser: httpx.Client, base_url: str) -> str:
     session = _json(browser.get(f"{base_url}/v1/session"))
     user, until = session["user"], session["broker"]["expiresAt"]
     return f"{user['name']} ({user['id']}), broker session until {until}, back at {home}"
+
+
+def _place(browser: httpx.Client, base_url: str) -> str:
+    """Place one order, and send it again with the same key as if the first answer had been lost."""
+    headers = {"Origin": base_url, "Idempotency-Key": secrets.token_hex(16)}
+    first, again = (_json(browser.post(f"{base_url}/v1/orders", json=ORDER, headers=headers)) for _ in range(2))
+    if first["placementId"] != again["placementId"]:
+        raise ValueError("the same key has placed two orders")
+    numbers = ", ".join(each["orderNo"] for each in first["orders"])
+    return f"{first['outcome']} as {numbers}; sent again with the same key it is the same one"
+
+
+def _cancel(browser: httpx.Client, base_url: str) -> str:
+    """Cancel what was placed, and find it cancelled in the book."""
+    [newest, *_] = _json(browser.get(f"{base_url}/v1/placements"))["placements"]
+    number = newest["orders"][0]["orderNo"]
+    done = _json(browser.delete(f"{base_url}/v1/orders/{number}", headers={"Origin": base_url}))
+    book = _json(browser.get(f"{base_url}/v1/orders"))["orders"]
+    status = next(each["status"] for each in book if each["orderNo"] == number)
+    if status != "CANCELLED":
+        raise ValueError(f"the order is {status} in the book")
+    return f"{done['outcome']}, and the book has {number} as {status}"
 
 
 def _log_out(browser: httpx.Client, base_url: str) -> str:

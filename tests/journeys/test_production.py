@@ -108,6 +108,8 @@ def test_the_whole_journey_over_tls_with_production_cookies(over_tls: Production
         "holdings",
         "positions",
         "orders",
+        "place",
+        "cancel",
         "log out",
     ]
     with httpx.Client(base_url=over_tls.url, verify=over_tls.trusted) as browser:
