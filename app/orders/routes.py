@@ -16,7 +16,7 @@ from app.orders.placing import place_order, refuse
 from app.orders.schemas import Cancellations, Placement
 from app.orders.telling import cancelled, told
 from app.problem_answers import BROKER_ACT, BROKER_READ, NEW_RISK, answers, may_stay_unknown
-from app.problems import InvalidRequest, NotFound, PlacementUnresolved
+from app.problems import CrossSiteRequest, InvalidRequest, NotFound, PlacementUnresolved
 from app.safeguards.idempotency import read_key, required
 from app.sessions.current import SignedIn
 from app.trading import Margin, Model, Order, OrderWithHistory, Trade
@@ -92,13 +92,13 @@ async def place(
     return await _tell(response, done, state)
 
 
-@router.delete("/orders", responses=answers(*BROKER_READ))
+@router.delete("/orders", responses=answers(*BROKER_READ, CrossSiteRequest))
 async def cancel_open_orders(*, investor: SignedIn, actor: ActorOf) -> Cancellations:
     """Cancel every open order of the day, whoever placed it, and say of each what became of it."""
     return Cancellations(cancellations=cancelled(await cancel_all(actor, investor)))
 
 
-@router.post("/orders/margin", responses=answers(*BROKER_READ, InvalidRequest))
+@router.post("/orders/margin", responses=answers(*BROKER_READ, InvalidRequest, CrossSiteRequest))
 async def preview_margin(*, investor: SignedIn, terms: OrderTerms) -> Margin:
     """Ask what an order would need; nothing is placed."""
     refuse(price_refusals(terms))

@@ -33,7 +33,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Service]:
     """Serve on a free port; the settings' public address becomes that of the port where it is the default one."""
-    listening = socket.socket()
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # unnamed: 40 ms an answer
     listening.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     if settings.public_base_url == "http://127.0.0.1:1":
