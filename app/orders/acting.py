@@ -168,11 +168,8 @@ class Actor:
 
     async def _conclude(self, investor: Investor, intent: Intent, verdict: Verdict) -> Done:
         """Write the outcome down; where that can't be done it is unknown to everybody but the log."""
-        try:
-            async with self._db.transaction() as tx:
-                await self.ledger.lock(tx, intent.user_id)  # first, as everywhere: nobody waits in a circle
-                settled = await self._settle(tx, intent, verdict)
-        except TemporarilyUnavailable:
+        settled = await self._stored(intent, verdict) or await self._stored(intent, verdict)  # a lost connection is one
+        if settled is None:
             _log.error(
                 NOT_STORED, intent=str(intent.id), outcome=verdict.outcome, order_nos=list(verdict.order_nos),
                 reason=verdict.reason,
@@ -181,6 +178,15 @@ class Actor:
         if verdict.is_session_dead:
             await self._end_broker_session(investor)
         return Done(settled, is_session_dead=verdict.is_session_dead)
+
+    async def _stored(self, intent: Intent, verdict: Verdict) -> Intent | None:
+        """Return the intent with its outcome, none where the database is away."""
+        try:
+            async with self._db.transaction() as tx:
+                await self.ledger.lock(tx, intent.user_id)  # first, as everywhere: nobody waits in a circle
+                return await self._settle(tx, intent, verdict)
+        except TemporarilyUnavailable:
+            return None
 
     async def _end_broker_session(self, investor: Investor) -> None:
         try:
