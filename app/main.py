@@ -119,7 +119,7 @@ def _place(error: dict[str, object]) -> dict[str, object]:
     where = error["loc"]
     parts = [str(part) for part in where] if isinstance(where, tuple) else []
     pointer = "/".join(part.replace("~", "~0").replace("/", "~1") for part in parts if part != "body")
-    return {"pointer": f"/{pointer}", "detail": error["msg"]}
+    return {"pointer": f"/{pointer}", "detail": str(error["msg"]).removeprefix("Value error, ")}
 
 
 def description() -> dict[str, Any]:

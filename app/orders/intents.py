@@ -84,7 +84,10 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Page:
-    """Which placements to list: begun from `first` to before `last`, after `cursor`, newest first."""
+    """What to list: begun from `first` to before `last`, after `cursor`, newest first; every outcome where none is."""
+
+    actions: list[Action]
+    outcome: Outcome | None
 
     first: datetime | None
     last: datetime | None

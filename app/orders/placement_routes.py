@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from app.dependencies import State
 from app.orders.changing import cancel_placement
-from app.orders.intents import Page
+from app.orders.intents import Action, Page
 from app.orders.paging import beginning_of, end_of
 from app.orders.routes import ActorOf
 from app.orders.schemas import CancelledPlacement, Placement, PlacementList
@@ -17,6 +17,7 @@ from app.orders.telling import list_page, placement_of, read_placement, told_can
 from app.problem_answers import BROKER_ACT, answers, may_stay_unknown
 from app.problems import InvalidRequest, NotFound, NotSignedIn, SessionExpired, TemporarilyUnavailable
 from app.sessions.current import SignedIn
+from app.trading import Outcome
 
 router = APIRouter(prefix="/v1", tags=["placements"])
 
@@ -33,11 +34,13 @@ async def list_placements(  # a list over days has that many sides
     state: State,
     first: Annotated[Moment, Query(alias="from", description="An Indian day, inclusive, or a moment")] = None,
     last: Annotated[Moment, Query(alias="to", description="An Indian day, inclusive, or a moment")] = None,
+    action: Annotated[list[Action] | None, Query(description="Other actions than PLACE; may be repeated")] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only what is this")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`nextCursor` of the page before")] = None,
 ) -> PlacementList:
-    """List what became of each placement, newest first; costs no call to the broker."""
-    page = Page(beginning_of(first), end_of(last), cursor, limit)
+    """List what became of each placement (or of other actions), newest first; costs no call to the broker."""
+    page = Page(action or [Action.PLACE], outcome, beginning_of(first), end_of(last), cursor, limit)
     return await list_page(state["db"], investor.user_id, page, investor.clock.now())
 
 

@@ -167,7 +167,10 @@ async def cancels_of(tx: AsyncConnection, user_id: str, order_nos: list[str], si
 
 async def list_placements(tx: AsyncConnection, user_id: str, page: Page) -> tuple[list[Intent], str | None]:
     """Return the placements of a page and the cursor of the next one; raises `BadCursor`."""
-    wanted = select(*_COLUMNS).where(_i.user_id == user_id, _i.action == Action.PLACE)
+    wanted = select(*_COLUMNS).where(_i.user_id == user_id, _i.action.in_(page.actions))
+    if page.outcome:
+        states = [page.outcome, SENDING] if page.outcome is Outcome.UNKNOWN else [page.outcome]
+        wanted = wanted.where(_i.state.in_(states))
     if page.first:
         wanted = wanted.where(_i.created_at >= page.first)
     if page.last:
