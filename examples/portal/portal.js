@@ -1,10 +1,13 @@
 // The portal: asks who is signed in, shows it, and forgets everything when nobody is.
 
-import { endSession, call, readSession, signInUrl } from "./api.js";
-import { badge, button, el, errorCard } from "./elements.js";
+import { endSession, readSession, signInUrl } from "./api.js";
+import { refresh, sectionCard } from "./cards.js";
+import { badge, button, el, errorCard, redraw } from "./elements.js";
 import { EXAMPLES } from "./examples.js";
-import { clock, dayAndTime } from "./format.js";
-import { content, SECTIONS } from "./sections.js";
+import { dayAndTime } from "./format.js";
+import { listen } from "./news.js";
+import { SECTIONS } from "./sections.js";
+import { openTicket } from "./ticket.js";
 
 const ASK_EVERY = 60_000; // milliseconds; a background question, so it does not keep an idle session alive
 const HERE = new Set(["localhost", "127.0.0.1", "[::1]"]);
@@ -17,6 +20,8 @@ let asking = 0; // grows with each change of view, so that late answers of an ol
 start();
 window.addEventListener("pageshow", (event) => { if (event.persisted) start(); }); // Back must show nothing stale
 setInterval(lookAgain, ASK_EVERY);
+listen("changed", refresh);
+listen("problem", judge);
 
 async function start() {
   const view = ++asking;
@@ -47,7 +52,7 @@ function showSignedOut(why) {
     el("img", { src: "favicon.svg", alt: "", width: "56", height: "56" }),
     el("h1", {}, "Your money, at a glance"),
     why ? el("p", { class: "notice", role: "alert" }, `${why}. Please sign in again.`) : null,
-    el("p", {}, "Sign in with your broker to see your funds, holdings, positions and orders. Your password stays with Gopocket."),
+    el("p", {}, "Sign in with your broker to see your funds, holdings and positions, and to place orders. Your password stays with Gopocket."),
     el("a", { class: "primary", href: signInUrl(), "data-testid": "sign-in" }, "Sign in with Gopocket")),
   errorGallery());
   say(why ? `${why}. Please sign in again.` : "Nobody is signed in.");
@@ -74,8 +79,9 @@ function header(session) {
         el("small", { "data-testid": "session-ends" },
           `${user.id} · signed in until ${dayAndTime(session.expiresAt)}, unused until ${dayAndTime(session.idleExpiresAt)}`))),
     el("div", { class: "tools" },
+      broker.connected ? button("New order", () => openTicket(symbolsOnPage()), "primary", { id: "new-order" }) : null,
       badge(broker.connected ? `Gopocket until ${dayAndTime(broker.expiresAt)}` : "Gopocket session ended", broker.connected ? "good" : "bad"),
-      button("Log out", logOut, "quiet", { "data-testid": "log-out" })));
+      button("Log out", logOut, "quiet", { id: "log-out", "data-testid": "log-out" })));
 }
 
 function banner(broker) {
@@ -85,45 +91,15 @@ function banner(broker) {
   return shown;
 }
 
-function sectionCard(section) {
-  const asOf = el("small", { class: "as-of" });
-  const body = el("div", { class: "body" });
-  const card = el("section", { class: `card ${section.id}`, "data-testid": section.id, "aria-labelledby": `title-${section.id}` },
-    el("div", { class: "head" }, el("h2", { id: `title-${section.id}` }, section.title), asOf,
-      button("Refresh", () => load(section, card, body, asOf), "quiet small", { "aria-label": `Refresh ${section.title.toLowerCase()}` })),
-    body);
-  load(section, card, body, asOf);
-  return card;
-}
-
-async function load(section, card, body, asOf) {
-  const view = asking;
-  card.dataset.state = "loading";
-  if (!body.childElementCount) body.replaceChildren(el("div", { class: "skeleton", "aria-hidden": "true" }));
-  try {
-    const answer = await call(section.path);
-    if (view !== asking) return;
-    body.replaceChildren(content(section, answer));
-    asOf.textContent = answer.asOf ? `as of ${clock(answer.asOf)}` : "";
-    card.dataset.state = section.rows && !answer[section.rows].length ? "empty" : "ready";
-  } catch (problem) {
-    if (view === asking) failed(problem, card, body, asOf, () => load(section, card, body, asOf));
-  }
-}
-
-function failed(problem, card, body, asOf, retry) {
-  if (SIGNED_OUT.has(problem.slug)) return showSignedOut(problem.title);
-  const isDead = problem.slug === "broker-session-expired";
-  body.replaceChildren(isDead ? el("p", { class: "empty" }, "Not known until you sign in again.") : errorCard(problem, retry));
-  asOf.textContent = "";
-  card.dataset.state = "error";
-  if (isDead && portal.querySelector(".banner").hidden) brokerEnded();
-}
-
-function brokerEnded() {
+// A problem that somebody met, wherever it was: two of them concern the whole page.
+function judge(problem) {
+  if (SIGNED_OUT.has(problem.slug)) showSignedOut(problem.title);
+  if (problem.slug !== "broker-session-expired" || !portal.querySelector(".banner")?.hidden) return;
   portal.querySelector(".banner").hidden = false;
   lookAgain(); // the header tells the same as soon as the service does
 }
+
+const symbolsOnPage = () => [...new Set([...portal.querySelectorAll('td[data-title="Symbol"]')].map((cell) => cell.textContent))].sort();
 
 async function logOut() {
   try {
@@ -140,7 +116,7 @@ async function lookAgain() {
   try {
     const session = await readSession({ isBackground: true });
     if (view !== asking) return;
-    portal.querySelector("header").replaceWith(header(session));
+    redraw(() => portal.querySelector("header").replaceWith(header(session)));
     portal.querySelector(".banner").hidden = session.broker.connected;
   } catch (problem) {
     if (view === asking && SIGNED_OUT.has(problem.slug)) showSignedOut(problem.title);

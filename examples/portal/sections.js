@@ -1,13 +1,14 @@
 // What the portal shows of an investor: one entry per section, each loading and failing by itself.
 
-import { readOrder } from "./api.js";
-import { badge, el, errorCard, facts, table } from "./elements.js";
-import { clock, direction, dayAndTime, quantity, rupees, signed, words } from "./format.js";
+import { openCancel, openCancelAll, openConvert, openModify } from "./changes.js";
+import { badge, button, el, facts } from "./elements.js";
+import { clock, direction, quantity, rupees, signed, words } from "./format.js";
+import { openHistory } from "./history.js";
+import { statusBadge } from "./outcomes.js";
+import { PLACEMENTS } from "./placements.js";
+import { isFinal, PRODUCTS } from "./wording.js";
 
 const tone = (text) => ({ "1": "gain", "-1": "loss" })[direction(text)] ?? "";
-const STATUS_TONES = {
-  COMPLETE: "good", OPEN: "busy", ACCEPTED: "busy", TRIGGER_PENDING: "busy", REJECTED: "bad", CANCELLED: "calm", UNKNOWN: "warn",
-};
 
 const AT_MARKET = new Set(["MARKET", "SL-M"]); // the broker says 0 for the price of these
 
@@ -52,10 +53,12 @@ export const SECTIONS = [
     columns: [
       text("Symbol", "tradingSymbol"), text("Exchange", "exchange"), text("Product", "product"), count("Net", "netQuantity"),
       money("Average", "averagePrice"), money("Last", "lastPrice"), result("Realized", "realizedPnl"), result("Unrealized", "unrealizedPnl"),
+      { title: "Actions", kind: "actions", show: convertible },
     ],
   },
   {
-    id: "orders", title: "Orders", path: "/v1/orders", rows: "orders", empty: "No orders today.", onRow: showHistory,
+    id: "orders", title: "Orders", path: "/v1/orders", rows: "orders", empty: "No orders today.", onRow: openHistory,
+    tools: () => button("Cancel all open", openCancelAll, "quiet small", { id: "cancel-all" }),
     columns: [
       text("Symbol", "tradingSymbol"),
       { title: "Side", show: (row) => badge(words(row.transactionType), row.transactionType === "SELL" ? "sell" : "buy") },
@@ -64,50 +67,39 @@ export const SECTIONS = [
       { title: "Price ₹", isNumber: true, show: (row) => (AT_MARKET.has(row.orderType) ? "market" : rupees(row.price)) },
       money("Trigger", "triggerPrice"),
       { title: "Status", show: (row) => statusOf(row) },
-      { title: "Placed", show: (row) => clock(row.placedAt) },
+      { title: "Placed", kind: "time", show: (row) => clock(row.placedAt) },
+      { title: "Actions", kind: "actions", show: changeable },
     ],
   },
+  PLACEMENTS,
   {
     id: "trades", title: "Trades", path: "/v1/trades", rows: "trades", empty: "No trades today.",
     columns: [
       text("Symbol", "tradingSymbol"),
       { title: "Side", show: (row) => badge(words(row.transactionType), row.transactionType === "SELL" ? "sell" : "buy") },
       count("Quantity", "quantity"), money("Price", "price"), text("Product", "product"),
-      { title: "At", show: (row) => clock(row.tradedAt) },
+      { title: "At", kind: "time", show: (row) => clock(row.tradedAt) },
     ],
   },
 ];
 
-// The table, list of facts or empty state of a section's answer.
-export function content(section, answer) {
-  if (section.render) return section.render(answer);
-  const rows = answer[section.rows];
-  if (!rows.length) return el("p", { class: "empty" }, section.empty);
-  return table(section.title, section.columns, rows, { onRow: section.onRow });
-}
-
 function statusOf(order) {
-  const shown = badge(order.status.replace("_", " "), STATUS_TONES[order.status] ?? "warn");
+  const shown = statusBadge(order.status);
   return order.rejectionReason ? el("span", {}, shown, el("small", { class: "reason" }, order.rejectionReason)) : shown;
 }
 
-async function showHistory(order, from) {
-  const dialog = el("dialog", { "aria-label": `Order ${order.orderNo}` }, el("p", {}, "Loading…"));
-  document.getElementById("portal").append(dialog);
-  dialog.addEventListener("close", () => { dialog.remove(); from.focus(); });
-  dialog.showModal();
-  const close = el("form", { method: "dialog" }, el("button", { class: "quiet" }, "Close"));
-  try {
-    dialog.replaceChildren(history(await readOrder(order.orderNo)), close);
-  } catch (problem) {
-    dialog.replaceChildren(errorCard(problem), close);
-  }
+function changeable(order) {
+  if (!order.orderNo || isFinal(order.status)) return null;
+  const name = `${words(order.tradingSymbol)}, order ${order.orderNo}`;
+  return el("span", { class: "row" },
+    button("Modify", () => openModify(order), "quiet small", { id: `modify-${order.orderNo}`, "aria-label": `Modify ${name}` }),
+    button("Cancel", () => openCancel(order), "quiet small", { id: `cancel-${order.orderNo}`, "aria-label": `Cancel ${name}` }));
 }
 
-function history(order) {
-  const steps = order.history.map((step) => el("li", {},
-    badge(step.status.replace("_", " "), STATUS_TONES[step.status] ?? "warn"),
-    ` ${words(step.report)} · ${quantity(step.filledQuantity)} of ${quantity(step.quantity)} · ${dayAndTime(step.at)}`));
-  return el("div", {}, el("h2", {}, `${words(order.tradingSymbol)} · ${words(order.orderNo)}`),
-    steps.length ? el("ol", { class: "history" }, steps) : el("p", { class: "empty" }, "The broker tells no history of it."));
+function convertible(position) {
+  const { exchange, tradingSymbol, product, netQuantity } = position;
+  if (!netQuantity || !PRODUCTS[product]) return null;
+  return button("Convert", () => openConvert(position), "quiet small", {
+    id: `convert-${exchange}-${tradingSymbol}-${product}`, "aria-label": `Convert ${tradingSymbol}, ${product}`,
+  });
 }

@@ -1,63 +1,12 @@
 """The portal in a real browser: sign in, see the figures, log out, and nothing comes Back."""
 
-import shutil
-from collections.abc import AsyncIterator
+from playwright.async_api import BrowserContext, Page, expect
 
-import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
-
+from tests.browser.steps import IN_A_BROWSER, settled, sign_in
 from tests.support.service import Service
 from tests.support.simulated import SimulatedBroker
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="THERE IS NO CHROMIUM ON THIS MACHINE: the portal is not tested"),
-    pytest.mark.xdist_group("browser"),
-]
-
-
-@pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
-    context = await chromium.new_context(viewport={"width": 1280, "height": 900})
-    yield context
-    await context.close()
-
-
-@pytest.fixture
-async def page(context: BrowserContext, service: Service) -> AsyncIterator[Page]:
-    page = await context.new_page()
-    broken: list[str] = []
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    page.on(
-        "console", lambda message: broken.append(message.text) if "Content Security Policy" in message.text else None
-    )
-    await page.goto(f"{service.url}/portal/")
-    yield page
-    assert broken == []
-
-
-async def sign_in(page: Page, investor: str = "AB1234") -> None:
-    await page.get_by_test_id("sign-in").click()
-    await expect(page.get_by_text("SIMULATOR", exact=True)).to_be_visible()
-    await page.locator(f'input[value="{investor}"]').check()
-    await page.get_by_role("button", name="Log in").click()
-
-
-async def settled(page: Page, section: str, state: str) -> None:
-    await expect(page.get_by_test_id(section)).to_have_attribute("data-state", state)
+pytestmark = IN_A_BROWSER
 
 
 async def test_an_investor_signs_in_sees_his_figures_and_leaves_nothing_behind(
@@ -98,7 +47,7 @@ async def test_back_from_another_page_shows_nothing_once_the_session_has_gone(
 
 async def test_an_order_shows_its_history(page: Page) -> None:
     await sign_in(page)
-    await page.get_by_test_id("orders").get_by_role("button", name="IDEA-EQ").click()
+    await page.get_by_test_id("orders").get_by_role("button", name="IDEA-EQ", exact=True).click()
     await expect(page.get_by_role("dialog")).to_contain_text("NewAck")
 
 

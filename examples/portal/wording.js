@@ -1,0 +1,64 @@
+// The words of the trade, and how outcomes are told. Honest first: nothing here says more than is known.
+
+import { quantity, rupees } from "./format.js";
+
+export const SIDES = { BUY: "Buy", SELL: "Sell" };
+export const EXCHANGES = { NSE: "NSE", BSE: "BSE", NFO: "NFO", BFO: "BFO", CDS: "CDS", BCD: "BCD", MCX: "MCX" };
+export const PRODUCTS = { CNC: "Delivery (CNC)", MIS: "Intraday (MIS)", NRML: "Carry forward (NRML)", MTF: "Margin funding (MTF)" };
+export const ORDER_TYPES = { LIMIT: "Limit", MARKET: "Market", SL: "Stop limit", "SL-M": "Stop market" };
+export const VALIDITIES = { DAY: "Day", IOC: "Immediate or cancel" };
+export const VARIETIES = { REGULAR: "Regular", AMO: "After market" };
+
+export const hasPrice = (orderType) => orderType === "LIMIT" || orderType === "SL";
+export const hasTrigger = (orderType) => orderType === "SL" || orderType === "SL-M";
+
+const FINAL = new Set(["COMPLETE", "CANCELLED", "REJECTED"]);
+export const isFinal = (status) => FINAL.has(status);
+
+// "Buy 10 IDEA-EQ"
+export const headline = (order) =>
+  `${SIDES[order.transactionType] ?? order.transactionType} ${quantity(order.quantity)} ${order.tradingSymbol}`;
+
+// "NSE · CNC · Limit 14.10 · trigger 14.00 · IOC · after market"
+export function terms(order) {
+  return [
+    order.exchange, order.product,
+    order.price && hasPrice(order.orderType) ? `${ORDER_TYPES[order.orderType]} ${rupees(order.price)}` : ORDER_TYPES[order.orderType] ?? order.orderType,
+    order.triggerPrice ? `trigger ${rupees(order.triggerPrice)}` : null,
+    order.validity === "IOC" ? "IOC" : null,
+    order.variety === "AMO" ? "after market" : null,
+  ].filter(Boolean).join(" · ");
+}
+
+const NOUNS = { PLACE: "order", MODIFY: "change", CANCEL: "cancel", CONVERT: "conversion" };
+export const nounOf = (action) => NOUNS[action] ?? "request";
+
+export function outcomeTitle({ action, outcome }) {
+  const noun = nounOf(action);
+  if (outcome === "accepted") return `The broker has taken the ${noun}`;
+  return outcome === "refused" ? `The ${noun} was refused` : `Nobody knows yet whether the broker has the ${noun}`;
+}
+
+export function outcomeAdvice({ action, outcome }) {
+  if (outcome === "unknown") return "Don't send it again: it may be there already. We are finding out, and tell it here as soon as it is known.";
+  if (outcome === "accepted" && action === "PLACE") return "That is not a fill yet: below is what the order book says of it.";
+  return "";
+}
+
+const REASONS = {
+  "not-sent": "Nothing was sent: there was no connection to the broker in time.",
+  "not-found-at-broker": "It never reached the broker's book.",
+  "not-in-the-book": "The broker's book does not show it so far, which proves nothing yet.",
+  "may-be-one-of-candidates": "The broker's book shows orders that might be this one.",
+  "sender-lost": "We were interrupted while sending it.",
+  "outcome-not-stored": "We could not write down what the broker said.",
+  "trading-day-over": "The trading day ended before it was known. The broker can tell.",
+  "broker-session-expired": "The broker no longer knew your session. Sign in again.",
+  "broker-rate-limited": "The broker had too many calls.",
+  "broker-timeout": "The broker did not answer in time.",
+  "broker-unavailable": "The connection to the broker broke.",
+  "broker-fault": "The broker's answer made no sense.",
+};
+
+// A reason is a slug of ours or the broker's own words.
+export const reasonText = (reason) => (reason ? REASONS[reason] ?? `The broker says: ${reason}` : "");
