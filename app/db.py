@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds; a database in the same network answers in mil
 _STATEMENT_TIMEOUT = 10.0  # seconds; no statement of ours takes one
 _LOOK_TIMEOUT = 3.0  # seconds; a load balancer that asks whether we are able does not wait for ten
 _UNAVAILABLE = (
-    "08", "53", "57P",  # connection lost, out of resources, shutting down (PostgreSQL, appendix A)
+    "08", "53", "57",  # connection lost, out of resources, shut down or cancelled from outside (PostgreSQL, appendix A)
     "28", "3D", "42501",  # who we are, which database, and what we may do there: the operator's to mend
     "25006", "40001", "40P01", "55P03",  # a standby after a failover; lost against another transaction
 )  # fmt: skip

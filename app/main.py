@@ -102,7 +102,8 @@ def _exception_handlers(renderer: ProblemRenderer) -> dict[int | type[Exception]
     async def tell_http(request: Request, error: HTTPException) -> Response:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return await tell(request, MethodNotAllowed(headers={"Allow": ", ".join(_methods_of(request))}))
-        return await tell(request, NotFound() if error.status_code == HTTPStatus.NOT_FOUND else InternalError())
+        kinds: dict[int, type[Problem]] = {HTTPStatus.NOT_FOUND: NotFound, HTTPStatus.BAD_REQUEST: InvalidRequest}
+        return await tell(request, kinds.get(error.status_code, InternalError)())
 
     return {Problem: tell, RequestValidationError: tell_invalid, HTTPException: tell_http}
 

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import monotonic, random_bytes
+from app.json_bodies import judge_json
 from app.observability import logger
 from app.problems import CrossSiteRequest, InternalError, InvalidRequest, Problem, TooLarge
 from app.rendering import ProblemRenderer
@@ -22,7 +23,8 @@ _BODY_PATIENCE = 10.0  # seconds; 64 KiB take longer on no line that trades
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LENGTH = re.compile(r"0*[0-9]{1,6}")  # of a body; what has more digits is not worth reading as a number
-_API_PREFIXES = ("/v1/", "/sso/")
+_JSON_PREFIX = "/v1/"
+_API_PREFIXES = (_JSON_PREFIX, "/sso/")
 
 
 class RequestContext:
@@ -115,6 +117,8 @@ class Gates:
             _judge_head(scope)
             self._judge_origin(scope, headers)
             body = await _whole_body(headers, receive)
+            if body and scope["path"].startswith(_JSON_PREFIX):
+                judge_json(headers.get("content-type", ""), body)
         except Problem as problem:
             await self._renderer.answer(problem, scope)(scope, receive, send)
             return

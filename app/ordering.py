@@ -91,9 +91,8 @@ class OrderTerms(Model):
 
     @property
     def value(self) -> Decimal | None:
-        """What it moves, in rupees, at its price or else at its trigger; none of a market order."""
-        at = self.price or self.trigger_price
-        return None if at is None else at * self.quantity
+        """What it moves at most, in rupees; none where it takes whatever price there is."""
+        return None if self.price is None else self.price * self.quantity
 
 
 class NewOrder(OrderTerms):

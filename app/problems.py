@@ -190,6 +190,12 @@ class TooLarge(Problem):
         return self._http_status
 
 
+class UnsupportedMediaType(Problem):
+    """Send JSON and say so: `Content-Type: application/json`."""
+
+    slug, title, status = "unsupported-media-type", "The body is not JSON", 415
+
+
 class TemporarilyUnavailable(Problem):
     """Wait for `Retry-After` seconds and send again; something of ours, not the broker's, is out of reach."""
 

@@ -16,7 +16,7 @@ from app.broker.errors import BrokerRefused, NotSent, WrongPath
 from app.broker.login import BrokerLogin, read_login
 from app.broker.paths import Call, Paths
 from app.broker.transport import Transport
-from app.broker.verdicts import NOT_SENT, Verdict, refused, unknown, verdict_of
+from app.broker.verdicts import NOT_SENT, Proof, Verdict, refused, unknown, verdict_of
 from app.broker.wire import BookRow
 from app.ordering import Conversion, OrderTerms
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
@@ -119,7 +119,7 @@ class Gateway:
         field = self._manner.correlation_field
         echoed = {field: correlation} if field and correlation else {}
         item = order_entry.place_item(terms, self._manner.market_protection, echoed)
-        return await self._act(Call.PLACE, token, [item], write_by)
+        return await self._act(Call.PLACE, token, [item], write_by, Proof.NEW_NUMBER)
 
     async def modify(self, token: SecretStr, order_no: str, terms: OrderTerms, write_by: float) -> Verdict:
         """Send the whole state that an open order is to have, once."""
@@ -133,10 +133,10 @@ class Gateway:
     async def convert(self, token: SecretStr, conversion: Conversion, write_by: float) -> Verdict:
         """Send one conversion of a position, once."""
         body = order_entry.conversion_body(conversion)
-        return await self._act(Call.CONVERT, token, body, write_by, needs_order_no=False)
+        return await self._act(Call.CONVERT, token, body, write_by, Proof.OK)
 
     async def _act(
-        self, call: Call, token: SecretStr, body: object, write_by: float, *, needs_order_no: bool = True
+        self, call: Call, token: SecretStr, body: object, write_by: float, proof: Proof = Proof.OK_WITH_NUMBER
     ) -> Verdict:
         [path] = self._paths.of(call)
         try:
@@ -147,7 +147,7 @@ class Gateway:
             return refused(NOT_SENT)
         except (BrokerTimeout, BrokerUnavailable, BrokerFault) as problem:
             return unknown(problem.slug)
-        return verdict_of(answer, needs_order_no=needs_order_no)
+        return verdict_of(answer, proof)
 
     async def _history(self, token: SecretStr, user_id: str, order_no: str, understand: Callable[[list[Row]], T]) -> T:
         question = {"orderNo": order_no, "userId": user_id}

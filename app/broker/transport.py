@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from app.broker.errors import NotSent
 from app.clock import monotonic
-from app.observability import logger
+from app.observability import REDACTED, logger
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
 
 _log = logger("broker")
@@ -66,6 +66,8 @@ class _WatchedRequest(aiohttp.ClientRequest):
 
     @override
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:  # something came unasked: perhaps another's answer
+            raise aiohttp.ServerDisconnectedError
         _sending.get().begin()
         return await super().send(conn)
 
@@ -73,25 +75,20 @@ class _WatchedRequest(aiohttp.ClientRequest):
 class Transport:
     """The connections of one process to the broker."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, reading: aiohttp.ClientSession, acting: aiohttp.ClientSession) -> None:
+        self._reading = reading
+        self._acting = acting
 
     @classmethod
     def open(cls, base_url: str, connect_timeout: timedelta) -> Self:
         """Return a transport whose paths are below `base_url`; must be called within a running loop."""
-        return cls(
-            aiohttp.ClientSession(
-                base_url=base_url,
-                connector=aiohttp.TCPConnector(limit=256, ttl_dns_cache=60),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout.total_seconds()),
-                headers={"Accept": "application/json", "User-Agent": "gopocket-partner"},
-                request_class=_WatchedRequest,
-            )
-        )
+        # An order call has a connection of its own: on a kept one a late answer to somebody else might already lie, and
+        # whether it is still alive shows only after bytes have gone out.
+        return cls(*(_client(base_url, connect_timeout, is_kept=is_kept) for is_kept in (True, False)))
 
     async def aclose(self) -> None:
-        await self._session.close()
+        await self._reading.close()
+        await self._acting.close()
 
     async def send(
         self, method: str, path: str, *, deadline: timedelta, bearer: SecretStr | None = None, body: object = None
@@ -132,17 +129,18 @@ class Transport:
         body: object,
     ) -> Answer:
         headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"} if bearer else None
+        client = self._reading if sending.write_by is None else self._acting
         began_at = monotonic()
         _sending.set(sending)
         try:
             async with (
                 asyncio.timeout(deadline.total_seconds()),
-                self._session.request(method, path, json=body, headers=headers, allow_redirects=False) as response,
+                client.request(method, path, json=body, headers=headers, allow_redirects=False) as response,
             ):
                 answer = Answer(
                     status=response.status,
                     content_type=response.headers.get("Content-Type", ""),
-                    body=b"" if response.status in _SAYS_ALL else await _bounded(response),
+                    body=b"" if response.status in _SAYS_ALL else _without(bearer, await _bounded(response)),
                     retry_after=response.headers.get("Retry-After"),
                     date=response.headers.get("Date"),
                 )
@@ -157,6 +155,22 @@ class Transport:
         milliseconds = round((monotonic() - began_at) * 1000, 1)
         _log.debug("broker_answered", method=method, path=path, status=answer.status, milliseconds=milliseconds)
         return answer
+
+
+def _client(base_url: str, connect_timeout: timedelta, *, is_kept: bool) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        base_url=base_url,
+        connector=aiohttp.TCPConnector(limit=256, ttl_dns_cache=60, force_close=not is_kept),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout.total_seconds()),
+        headers={"Accept": "application/json", "User-Agent": "gopocket-partner"},
+        request_class=_WatchedRequest,
+    )
+
+
+def _without(bearer: SecretStr | None, body: bytes) -> bytes:
+    """Return a body without the very token that was sent: a broker that quotes it must not publish it."""
+    return body if bearer is None else body.replace(bearer.get_secret_value().encode(), REDACTED.encode())
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

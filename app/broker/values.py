@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from app.clock import IST
-from app.observability import logger
+from app.observability import logger, redact_text
 
 _log = logger(__name__)
 
@@ -13,6 +13,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,24}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[e
 _TOO_MUCH = Decimal(10) ** 15  # rupees or units; the whole market is worth less
 _FIRST_YEAR = 1990  # NSE opened in 1992; earlier years are other programs' words for "none"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_SHORTEST_SECRET = 12  # characters; "Bearer" and a few more
 _LONGEST_TEXT = 500  # characters; the longest text of the samples has 90
 
 _DIGITS_FIRST = re.compile(r"(\d{2}):(\d{2}):(\d{2}) (\d{2})-(\d{2})-(\d{4})", re.ASCII)  # HH:mm:ss dd-MM-yyyy
@@ -40,7 +41,8 @@ def text(value: object) -> str | None:
         return str(value)[:_LONGEST_TEXT]
     if not isinstance(value, str):
         return None
-    return _UNPRINTABLE.sub(" ", value).strip()[:_LONGEST_TEXT] or None
+    plain = _UNPRINTABLE.sub(" ", value).strip()
+    return (redact_text(plain) if len(plain) > _SHORTEST_SECRET else plain)[:_LONGEST_TEXT] or None
 
 
 def decimal(value: object) -> Decimal | None:

@@ -5,7 +5,8 @@ no sense may have been done (docs/broker.md, "Order calls").
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from http import HTTPStatus
 
 from app.broker.answers import Envelope, Row, content_of, envelope_of, lowered, plain_word, says_limited, spaced
@@ -17,7 +18,7 @@ from app.trading import Outcome
 NOT_SENT = "not-sent"
 """No byte left: there was no connection in time."""
 
-_ORDER_NO = re.compile(r"[0-9A-Za-z-]{1,32}")
+_ORDER_NO = re.compile(r"(?=[A-Za-z0-9-]*[1-9])[0-9A-Za-z-]{1,32}")  # "0", "-", "null" and "NaN" are no numbers
 _NOT_DONE = frozenset({"notok", "error", "fail", "failed", "failure", "rejected", "ec"})
 """Status words that say no; an unknown word proves nothing."""
 _REASONED = re.compile(r"\s*(RED|SAF|ORA|ALGO_CHK)\s*:")  # docs/broker.md, "Order calls": who refuses, and about what
@@ -59,10 +60,19 @@ SESSION_DEAD = Verdict(Outcome.REFUSED, reason=BrokerSessionExpired.slug, is_ses
 LIMITED = Verdict(Outcome.REFUSED, reason=BrokerRateLimited.slug, is_watched=True)
 
 
-def verdict_of(answer: Answer, *, needs_order_no: bool) -> Verdict:
+class Proof(Enum):
+    """What proves that an order call was taken: a number that did not exist before, an Ok with one, or an Ok."""
+
+    NEW_NUMBER = "new number"
+    OK_WITH_NUMBER = "ok with number"
+    OK = "ok"
+
+
+def verdict_of(answer: Answer, proof: Proof) -> Verdict:
     """Judge an answer by its status, then its type, then its words.
 
-    With `needs_order_no` an Ok without an order number proves nothing: it lacks what was asked for.
+    Any new order number means that there is an order, whatever is said beside it. An Ok that lacks the number that was
+    asked for proves nothing.
     """
     by_status = _by_status(answer)
     if by_status is not None:
@@ -75,7 +85,7 @@ def verdict_of(answer: Answer, *, needs_order_no: bool) -> Verdict:
         found = [envelope_of(item) for item in outer[:_MOST_SLICES]]
     except BrokerFault:
         return _of_bare_text(answer.body[: _LONGEST_BARE_TEXT + 1].decode("utf-8", "replace"))
-    return _of_envelopes(found, answer.status, needs_order_no=needs_order_no)
+    return _of_envelopes(found, answer.status, proof)
 
 
 def _by_status(answer: Answer) -> Verdict | None:
@@ -99,9 +109,10 @@ def _of_bare_text(words: str) -> Verdict:
     return SESSION_DEAD if is_short and _says_dead(words) else unknown(BrokerFault.slug)
 
 
-def _of_envelopes(found: list[Envelope], status: int, *, needs_order_no: bool) -> Verdict:
+def _of_envelopes(found: list[Envelope], status: int, proof: Proof) -> Verdict:
     """Any order number means accepted; only if every part says no is it refused."""
-    rows = [lowered(row) for each in found if each.is_ok for row in each.result if isinstance(row, dict)]
+    telling = found if proof is Proof.NEW_NUMBER else [each for each in found if each.is_ok]
+    rows = [lowered(row) for each in telling for row in each.result if isinstance(row, dict)]
     order_nos = tuple(dict.fromkeys(number for row in rows if (number := _order_no(row))))
     noes = [each for each in found if not each.is_ok]
     refusals = [_words_of(each) for each in noes] + [words for row in rows if (words := _refusal_in(row))]
@@ -113,7 +124,7 @@ def _of_envelopes(found: list[Envelope], status: int, *, needs_order_no: bool) -
         return _of_noes(noes, status)
     if rows and len(refusals) == len(rows) + len(noes) and not any(each.is_ok and not each.result for each in found):
         return refused("; ".join(refusals))
-    if found and not noes and not needs_order_no:
+    if found and not noes and proof is Proof.OK:
         return Verdict(Outcome.ACCEPTED)
     return unknown(BrokerFault.slug)
 
@@ -123,12 +134,20 @@ def _of_noes(noes: list[Envelope], status: int) -> Verdict:
         return LIMITED
     words = "; ".join(dict.fromkeys(_words_of(each) for each in noes))
     is_plain = all(plain_word(each.status).rstrip("0123456789") in _NOT_DONE for each in noes)
-    return refused(words) if is_plain or status >= HTTPStatus.BAD_REQUEST else unknown(BrokerFault.slug)
+    if not is_plain and status < HTTPStatus.BAD_REQUEST:
+        return unknown(BrokerFault.slug)
+    is_reasoned = all(_REASONED.match(each.words) for each in noes)
+    return replace(refused(words), is_watched=not is_reasoned)  # "Read timed out" is a refusal, and yet it may be there
+
+
+def is_order_no(text: str) -> bool:
+    """Say whether a text can be the number of an order: letters, digits and dashes, and not just a way to say none."""
+    return _ORDER_NO.fullmatch(text) is not None
 
 
 def _order_no(row: Row) -> str | None:
     number = text(row.get("orderno")) or text(row.get("brokerorderid"))
-    return number if number and _ORDER_NO.fullmatch(number) else None
+    return number if number and is_order_no(number) else None
 
 
 def _refusal_in(row: Row) -> str | None:

@@ -18,16 +18,24 @@ class BookRow:
     order: Order
     correlation: str | None
     disclosed_quantity: int | None
+    owners: frozenset[str] = frozenset()
+    """Whose order the broker says it is, in capitals: user and account, which a dealer's orders tell apart."""
 
 
 def book_row(row: Row, correlation_field: str) -> BookRow:
     """Read one row of the order book; `correlation_field` is where the broker may echo what an order was given."""
-    return BookRow(order(row), _correlation(row, correlation_field), whole(row.get("disclosedqty")))
+    owners = (text(row.get(name)) for name in ("userid", "actid"))
+    return BookRow(
+        order=order(row),
+        correlation=_correlation(row, correlation_field),
+        disclosed_quantity=whole(row.get("disclosedqty")),
+        owners=frozenset(owner.upper() for owner in owners if owner),
+    )
 
 
 def echoed(rows: list[Row], order_no: str, correlation_field: str) -> str | None:
     """Return the correlation in the history of an order, none where no row of it has one."""
-    own = (row for row in rows if text(row.get("orderno")) in {None, order_no})
+    own = (row for row in rows if text(row.get("orderno")) == order_no)
     return next((found for row in own if (found := _correlation(row, correlation_field))), None)
 
 

@@ -6,23 +6,25 @@ order sought is a candidate, and a person decides.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from app.broker.wire import BookRow
 from app.orderbook.store import SeenOrder
 from app.ordering import OrderTerms
+from app.trading import TransactionType
 
-_CLOCKS_DIFFER = timedelta(minutes=1)
-"""By so much a row may seem older than the intent it came from; the broker's times are whole seconds of its clock."""
+_SURE_PART = 12
+"""So many characters of a mark are ours beyond chance: the first is the same in all, the others have five bits each."""
+_LIKELY_PART = 4
 
 
 @dataclass(frozen=True)
 class Sought:
     """An order that was perhaps placed."""
 
-    intent_id: UUID
     terms: OrderTerms
+    correlation: str | None
     created_at: datetime
 
 
@@ -38,39 +40,61 @@ def by_correlation(
     found: dict[str, UUID] = {}
     for row in rows:
         number = row.order.order_no
-        intent_id = correlations.get(_echo(row, seen) or "")
+        intent_id = next((mine for echo in _echoes(row, seen) if (mine := recognised(echo, correlations))), None)
         if number and intent_id:
             found[number] = intent_id
     return found
 
 
+def recognised(echo: str | None, correlations: Mapping[str, UUID]) -> UUID | None:
+    """Return the placement that an echo belongs to, also where the broker has changed its case or cut its end off."""
+    if echo is None or len(echo) < _SURE_PART:
+        return None
+    plain = echo.upper()
+    found = {intent_id for mark, intent_id in correlations.items() if mark.upper().startswith(plain)}
+    return found.pop() if len(found) == 1 else None
+
+
 def suspects(rows: Iterable[BookRow], seen: Mapping[str, SeenOrder], sought: Sought) -> list[str]:
     """Return the orders that might be the one sought, or a slice of it, newest first.
 
-    They match instrument and side, are no larger, no older, belong to no placement, and echo nobody's correlation.
+    Only what is certainly another order is left out: one of another placement, one that we had seen before the intent,
+    one that says another instrument or side or is larger, and one whose history has somebody else's mark. What a row
+    does not say, or says in a word that we don't know, speaks for nobody; nor does its time, which is of another clock.
     """
-    likely = [row for row in rows if _is_like(row, sought) and _is_nobodys(row, seen)]
-    numbers = [row.order.order_no for row in likely if row.order.order_no]
-    return sorted(numbers, reverse=True)  # a number begins with its day and grows
+    numbers = [row.order.order_no for row in rows if row.order.order_no and _might_be(row, seen, sought)]
+    return sorted(set(numbers), reverse=True)  # a number begins with its day and grows
 
 
-def _is_like(row: BookRow, sought: Sought) -> bool:
+def _might_be(row: BookRow, seen: Mapping[str, SeenOrder], sought: Sought) -> bool:
+    known = seen.get(row.order.order_no or "")
+    if known and (known.intent_id or known.first_seen_at < sought.created_at or _is_marked_by_others(known, sought)):
+        return False
     order, terms = row.order, sought.terms
-    is_same = (order.exchange, order.trading_symbol, order.transaction_type) == (
-        terms.exchange,
-        terms.trading_symbol,
-        terms.transaction_type,
+    return (
+        _agrees(order.exchange, terms.exchange)
+        and _agrees(order.trading_symbol, terms.trading_symbol)
+        and (order.transaction_type not in set(TransactionType) or order.transaction_type == terms.transaction_type)
+        and (order.quantity is None or order.quantity <= terms.quantity)
     )
-    is_no_larger = order.quantity is None or order.quantity <= terms.quantity
-    is_no_older = order.placed_at is None or order.placed_at >= sought.created_at - _CLOCKS_DIFFER
-    return is_same and is_no_larger and is_no_older
 
 
-def _is_nobodys(row: BookRow, seen: Mapping[str, SeenOrder]) -> bool:
+def _agrees(shown: str | None, wanted: str) -> bool:
+    return shown is None or _plain(shown) == _plain(wanted)
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.upper() if letter.isalnum())
+
+
+def _is_marked_by_others(known: SeenOrder, sought: Sought) -> bool:
+    """Say whether an order's history was read and has a mark that can't be ours, not even a mangled one."""
+    if known.history_read_at is None or known.correlation is None:
+        return False
+    mark = _plain(known.correlation)
+    return bool(mark) and not _plain(sought.correlation or "").startswith(mark[:_LIKELY_PART])
+
+
+def _echoes(row: BookRow, seen: Mapping[str, SeenOrder]) -> tuple[str | None, str | None]:
     known = seen.get(row.order.order_no or "")
-    return _echo(row, seen) is None and (known is None or known.intent_id is None)
-
-
-def _echo(row: BookRow, seen: Mapping[str, SeenOrder]) -> str | None:
-    known = seen.get(row.order.order_no or "")
-    return row.correlation or (known.correlation if known else None)
+    return row.correlation, known.correlation if known else None

@@ -1,17 +1,31 @@
 """What the broker's book says about an investor's orders, with the placement that each came from."""
 
+from dataclasses import replace
+
 from app.broker.gateway import Gateway
 from app.broker.wire import BookRow
 from app.clock import trading_day
+from app.observability import logger
 from app.orderbook import store
-from app.problems import NotFound
+from app.problems import BrokerFault, NotFound
 from app.sessions.asking import Investor, Reading
 from app.trading import Order, OrderWithHistory
+
+_log = logger(__name__)
+
+
+async def ask_for_book(investor: Investor) -> Reading[list[BookRow]]:
+    """Return the book as the broker has it now; raises `BrokerFault` for one that is somebody else's."""
+    reading = await investor.ask(Gateway.order_book)
+    if any(row.owners and investor.user_id not in row.owners for row in reading.answer):
+        _log.error("book_of_another_user", user=investor.user_id)
+        raise BrokerFault("The broker's answer is about somebody else.")
+    return reading
 
 
 async def read_book(investor: Investor) -> Reading[list[BookRow]]:
     """Return the book of the day as the broker has it, and remember whose its orders are."""
-    reading = await investor.ask(Gateway.order_book)
+    reading = await ask_for_book(investor)
     numbers = [row.order.order_no for row in reading.answer if row.order.order_no]
     if not numbers:
         return reading
@@ -50,4 +64,4 @@ def _attributed(row: BookRow, seen: store.SeenOrder | None) -> BookRow:
     if seen is None or seen.intent_id is None:
         return row
     order = row.order.model_copy(update={"placement_id": str(seen.intent_id)})
-    return BookRow(order, row.correlation, row.disclosed_quantity)
+    return replace(row, order=order)

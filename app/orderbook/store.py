@@ -26,6 +26,7 @@ class SeenOrder:
     rejection_reason: str | None
     correlation: str | None
     history_read_at: datetime | None
+    first_seen_at: datetime
 
     @property
     def is_final(self) -> bool:
@@ -35,7 +36,7 @@ class SeenOrder:
 _seen = seen_orders.c
 _COLUMNS = (
     _seen.order_no, _seen.intent_id, _seen.quantity, _seen.status, _seen.rejection_reason, _seen.correlation,
-    _seen.history_read_at,
+    _seen.history_read_at, _seen.first_seen_at,
 )  # fmt: skip
 
 
@@ -62,7 +63,9 @@ async def record(
     tx: AsyncConnection, user_id: str, day: date, rows: Iterable[BookRow], known: dict[str, SeenOrder]
 ) -> None:
     """Write down what a book shows that is not known yet; `known` is what `find_seen` has just said."""
-    shown = {row.order.order_no: _facts(row) for row in rows if row.order.order_no}
+    # Of two rows about one order the one that is still open counts: a cancel that nobody needs does no harm.
+    ordered = sorted(rows, key=lambda row: not row.order.status.is_final)
+    shown = {row.order.order_no: _facts(row) for row in ordered if row.order.order_no}
     changed = {number: facts for number, facts in shown.items() if _differs(facts, known.get(number))}
     if not changed:
         return
@@ -102,11 +105,11 @@ async def attach(tx: AsyncConnection, user_id: str, day: date, order_nos: Iterab
 
 
 async def remember_history(tx: AsyncConnection, user_id: str, order_no: str, correlation: str | None) -> None:
-    """Write down that an order's history was searched, and what correlation it has."""
+    """Write down that an order's history was searched, and what mark it has: that of the history is the better one."""
     await tx.execute(
         update(seen_orders)
         .where(_seen.user_id == user_id, _seen.order_no == order_no)
-        .values(history_read_at=func.now(), correlation=func.coalesce(_seen.correlation, correlation))
+        .values(history_read_at=func.now(), correlation=func.coalesce(correlation, _seen.correlation))
     )
 
 
@@ -135,4 +138,5 @@ def _seen_order(row: Row[*tuple[Any, ...]]) -> SeenOrder:
         rejection_reason=row.rejection_reason,
         correlation=row.correlation,
         history_read_at=row.history_read_at,
+        first_seen_at=row.first_seen_at,
     )

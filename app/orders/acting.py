@@ -156,7 +156,7 @@ class Actor:
             ),
         )
         await watches.watch_from(tx, investor.user_id, intent.doubtful_at)
-        facts = _flat(wish.terms) | {"intent": str(intent.id), "correlation": intent.correlation}
+        facts = _flat(intent.wanted) | {"intent": str(intent.id), "correlation": intent.correlation}
         await self.ledger.write(
             tx,
             investor.user_id,
@@ -195,7 +195,8 @@ class Actor:
             _log.warning("broker_session_not_ended", user=investor.user_id)  # the next call finds out again
 
     async def _settle(self, tx: Transaction, intent: Intent, verdict: Verdict) -> Intent:
-        is_watched = verdict.is_watched and (intent.action is Action.PLACE or verdict.outcome is Outcome.UNKNOWN)
+        is_seen_through = intent.action is not Action.PLACE and verdict.outcome is Outcome.ACCEPTED
+        is_watched = verdict.is_watched and not is_seen_through
         settled = await store.settle(
             tx, intent.id, verdict.outcome, verdict.reason, ResolvedBy.BROKER, is_watched=is_watched
         )
@@ -205,10 +206,10 @@ class Actor:
             is_urgent = verdict.outcome is Outcome.UNKNOWN
             within = timedelta(seconds=1) if is_urgent else _ACCEPTED_LOOK
             await watches.look_soon(tx, intent.user_id, within, is_urgent=is_urgent)
-        await self.write_outcome(tx, intent, verdict.outcome, verdict.reason, verdict.order_nos)
         if settled is None:  # the reconciler was faster and knows better
-            settled = await store.find_any(tx, intent.id)
-        return settled or intent
+            return await store.find_any(tx, intent.id) or intent
+        await self.write_outcome(tx, intent, verdict.outcome, verdict.reason, verdict.order_nos)
+        return settled
 
     async def want_cancelled(self, tx: Transaction, intent: Intent) -> None:
         """Have whatever turns up of an unknown placement cancelled."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from pydantic import SecretStr, ValidationError
@@ -14,13 +15,13 @@ from app.orderbook.store import SeenOrder
 from app.ordering import OrderChange, OrderTerms, canonical, price_refusals
 from app.orders import store
 from app.orders.acting import Actor, Done, Risk, Wish
-from app.orders.intents import Action, Intent, likeness
+from app.orders.intents import BEFORE, Action, Intent, likeness
 from app.orders.placing import allowance_refusals, refuse
 from app.problems import InvalidRequest, NotFound, Problem
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor
 from app.settings import Settings
-from app.trading import OrderStatus, Outcome
+from app.trading import OrderStatus, Outcome, TransactionType
 
 _MOST_AT_ONCE = 5  # cancels on their way together; the broker takes ten a second
 
@@ -48,10 +49,10 @@ async def modify_order(
 
     wish = Wish(
         action=Action.MODIFY,
-        terms=wanted.model_dump(mode="json"),
+        terms=wanted.model_dump(mode="json") | {BEFORE: present.model_dump(mode="json")},
         send=send,
         likeness=likeness(canonical(wanted)),
-        risk=Risk(wanted.quantity, wanted.value) if _raises(present, wanted) else None,
+        risk=Risk(wanted.quantity, wanted.value) if _asks_for_more(present, wanted) else None,
         repeatable=request,
         order_no=order_no,
     )
@@ -116,7 +117,7 @@ async def cancel_placement(actor: Actor, investor: Investor, placement_id: UUID)
         intent = await store.find(tx, investor.user_id, placement_id)
         if intent is None or intent.action is not Action.PLACE:
             raise NotFound
-        if intent.outcome is Outcome.UNKNOWN:
+        if intent.outcome is Outcome.UNKNOWN or intent.is_watched:  # more of it may turn up
             await actor.want_cancelled(tx, intent)
         orders = (await orderbook.orders_of(tx, [placement_id])).get(placement_id, [])
     return intent, await cancel_each(actor, investor, [each.order_no for each in orders])
@@ -129,7 +130,9 @@ async def _own(investor: Investor, order_no: str) -> SeenOrder:
     if seen:
         return seen
     row = await find_row(investor, order_no)
-    return SeenOrder(order_no, None, row.order.quantity, row.order.status, None, None, None)
+    return SeenOrder(
+        order_no, None, row.order.quantity, row.order.status, None, None, None, first_seen_at=investor.clock.now()
+    )
 
 
 async def _looked_up(investor: Investor, order_no: str, verdict: Verdict) -> Verdict:
@@ -170,9 +173,14 @@ def _terms_of(row: BookRow) -> OrderTerms:
         raise InvalidRequest(errors=[{"pointer": "/path/orderNo", "detail": detail}]) from error
 
 
-def _raises(present: OrderTerms, wanted: OrderTerms) -> bool:
-    """Say whether a change asks for more: quantity, price, trigger, or to be filled at any price."""
-    if wanted.quantity > present.quantity or (wanted.is_at_market and not present.is_at_market):
+def _asks_for_more(present: OrderTerms, wanted: OrderTerms) -> bool:
+    """Say whether a change asks for more than what stands: more units, a higher price, or to be filled sooner."""
+    if wanted.quantity > present.quantity or wanted.order_type != present.order_type:
         return True
+    is_sold_lower = wanted.transaction_type is TransactionType.SELL and _is_above(present.price, wanted.price)
     prices = ((wanted.price, present.price), (wanted.trigger_price, present.trigger_price))
-    return any(after is not None and (before is None or after > before) for after, before in prices)
+    return is_sold_lower or any(_is_above(after, before) for after, before in prices)
+
+
+def _is_above(one: Decimal | None, other: Decimal | None) -> bool:
+    return one is not None and (other is None or one > other)

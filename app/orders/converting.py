@@ -6,14 +6,12 @@ from app.broker.gateway import Gateway
 from app.broker.verdicts import Verdict
 from app.ordering import Conversion, canonical, conversion_refusals
 from app.orders.acting import Actor, Done, Risk, Wish
-from app.orders.intents import Action, likeness
+from app.orders.intents import BEFORE, Action, likeness
 from app.orders.placing import refuse
 from app.problems import BrokerFault, BrokerRateLimited, BrokerTimeout, BrokerUnavailable
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor
 from app.trading import Position
-
-BEFORE = "before"
 
 
 async def convert_position(actor: Actor, caller: Caller, conversion: Conversion, key: str) -> Done:

@@ -1,9 +1,9 @@
 """What book and positions say about a modification, a cancel or a conversion whose outcome nobody knew."""
 
 from app.broker.wire import BookRow
-from app.ordering import Conversion, OrderTerms
-from app.orders.converting import BEFORE, quantities
-from app.orders.intents import Action, Intent
+from app.ordering import Conversion, OrderChange, OrderTerms
+from app.orders.converting import quantities
+from app.orders.intents import BEFORE, Action, Intent
 from app.trading import OrderStatus, Outcome, Position
 
 Found = tuple[Outcome, str | None]
@@ -26,7 +26,7 @@ def conversion_outcome(intent: Intent, positions: list[Position]) -> Found | Non
     before = intent.terms.get(BEFORE)
     if intent.action is not Action.CONVERT or not before:
         return None
-    conversion = Conversion.model_validate({name: value for name, value in intent.terms.items() if name != BEFORE})
+    conversion = Conversion.model_validate(intent.wanted)
     moved = conversion.quantity if conversion.transaction_type == "BUY" else -conversion.quantity
     expected = [before[0] - moved, before[1] + moved]
     return (Outcome.ACCEPTED, None) if quantities(positions, conversion) == expected else None
@@ -39,10 +39,32 @@ def _cancel_outcome(status: OrderStatus) -> Found | None:
 
 
 def _modify_outcome(intent: Intent, row: BookRow) -> Found | None:
-    """Compare what was wanted with what stands; a final order that differs can't be modified any more."""
-    wanted, order = OrderTerms.model_validate(intent.terms), row.order
-    stands = (order.quantity, order.order_type, order.price or None, order.trigger_price or None)
-    asked = (wanted.quantity, wanted.order_type, wanted.price, wanted.trigger_price)
-    if stands == asked:
+    """Compare what was to change with what stands; a final order that differs can't be modified any more."""
+    asked, before = _compared(OrderTerms.model_validate(intent.wanted)), _compared(_before(intent))
+    stands = _shown(row)
+    changed = [name for name in asked if asked[name] != before.get(name)]
+    if changed and all(stands[name] == asked[name] for name in changed):
         return Outcome.ACCEPTED, None
-    return (Outcome.REFUSED, f"The order is {order.status}.") if order.status.is_final else None
+    return (Outcome.REFUSED, f"The order is {row.order.status}.") if changed and row.order.status.is_final else None
+
+
+def _before(intent: Intent) -> OrderTerms | None:
+    before = intent.terms.get(BEFORE)
+    return OrderTerms.model_validate(before) if before else None
+
+
+def _compared(terms: OrderTerms | None) -> dict[str, object]:
+    """Return what of an order can be modified, none of it where there are no terms."""
+    return {} if terms is None else {name: getattr(terms, name) for name in OrderChange.model_fields}
+
+
+def _shown(row: BookRow) -> dict[str, object]:
+    order = row.order
+    return {
+        "quantity": order.quantity,
+        "order_type": order.order_type,
+        "price": order.price or None,
+        "trigger_price": order.trigger_price or None,
+        "validity": order.validity,
+        "disclosed_quantity": row.disclosed_quantity or None,
+    }

@@ -13,6 +13,8 @@ from app.safeguards.idempotency import Repeatable
 from app.trading import Outcome
 
 SENDING = "sending"
+BEFORE = "before"
+"""Among an intent's terms: how things stood before, by which one can tell afterwards whether it was done."""
 
 
 class Action(StrEnum):
@@ -55,6 +57,11 @@ class Intent:
     cancel_wanted_at: datetime | None
     now: datetime
     """The store's clock when this was read."""
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """What was asked for, without how things stood before."""
+        return {name: value for name, value in self.terms.items() if name != BEFORE}
 
     @property
     def outcome(self) -> Outcome:

@@ -6,9 +6,15 @@ from uuid import UUID
 
 from app.clock import IST
 
+_YEARS = range(2000, 2200)  # before it there was no service; beyond it calendars and databases end
+
 
 class BadCursor(Exception):
     """The cursor is none that we gave."""
+
+
+class BadMoment(Exception):
+    """Nobody can have placed anything then."""
 
 
 def cursor_after(moment: datetime, row_id: UUID) -> str:
@@ -23,20 +29,27 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
         moment, found = datetime.fromisoformat(at), UUID(row_id)
     except ValueError as error:
         raise BadCursor from error
-    if moment.tzinfo is None:
+    if moment.tzinfo is None or moment.year not in _YEARS:
         raise BadCursor
     return moment, found
 
 
 def beginning_of(given: date | None) -> datetime | None:
-    """Return the moment from which a list is asked for: a moment itself, or the beginning of an Indian day."""
-    if given is None or isinstance(given, datetime):
-        return given
-    return datetime.combine(given, time(), IST)
+    """Return the moment from which a list is asked for: a moment itself, or the beginning of an Indian day.
+
+    Raises `BadMoment`, as `end_of` does.
+    """
+    return _moment(given, timedelta(0))
 
 
 def end_of(given: date | None) -> datetime | None:
     """Return the moment before which a list is asked for: a moment itself, or the end of an Indian day."""
-    if given is None or isinstance(given, datetime):
-        return given
-    return datetime.combine(given, time(), IST) + timedelta(days=1)
+    return _moment(given, timedelta(days=1))
+
+
+def _moment(given: date | None, into_the_day: timedelta) -> datetime | None:
+    if given is None:
+        return None
+    if given.year not in _YEARS:
+        raise BadMoment
+    return given if isinstance(given, datetime) else datetime.combine(given, time(), IST) + into_the_day

@@ -9,11 +9,10 @@ from pydantic import AwareDatetime
 
 from app.dependencies import State
 from app.orders.changing import cancel_placement
-from app.orders.intents import Action, Page
-from app.orders.paging import beginning_of, end_of
+from app.orders.intents import Action
 from app.orders.routes import ActorOf
 from app.orders.schemas import CancelledPlacement, Placement, PlacementList
-from app.orders.telling import list_page, placement_of, read_placement, told_cancels
+from app.orders.telling import Wanted, list_page, placement_of, read_placement, told_cancels
 from app.problem_answers import BROKER_ACT, answers, may_stay_unknown
 from app.problems import InvalidRequest, NotFound, NotSignedIn, SessionExpired, TemporarilyUnavailable
 from app.sessions.current import SignedIn
@@ -40,8 +39,8 @@ async def list_placements(  # a list over days has that many sides
     cursor: Annotated[str | None, Query(max_length=200, description="`nextCursor` of the page before")] = None,
 ) -> PlacementList:
     """List what became of each placement (or of other actions), newest first; costs no call to the broker."""
-    page = Page(action or [Action.PLACE], outcome, beginning_of(first), end_of(last), cursor, limit)
-    return await list_page(state["db"], investor.user_id, page, investor.clock.now())
+    wanted = Wanted(action or [Action.PLACE], outcome, first, last, cursor, limit)
+    return await list_page(state["db"], investor.user_id, wanted, investor.clock.now())
 
 
 @router.get("/placements/{placementId}", responses=answers(*_OURS, NotFound))

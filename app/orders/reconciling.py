@@ -5,9 +5,9 @@ correlation for this user, and clean reads of its own trading day have not shown
 later overrides that. Nothing here sends an order (docs/decisions/0006).
 """
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from app.broker.gateway import Gateway
 from app.broker.wire import BookRow
@@ -15,18 +15,19 @@ from app.clock import trading_day
 from app.db import Database, Transaction
 from app.observability import logger
 from app.orderbook import store as orderbook
-from app.orderbook.attributing import Sought, by_correlation, is_clean, suspects
+from app.orderbook.attributing import by_correlation, is_clean, recognised, suspects
+from app.orderbook.reading import ask_for_book
 from app.orderbook.store import SeenOrder
-from app.ordering import OrderTerms
 from app.orders import store
 from app.orders.acting import Actor
 from app.orders.following import Found, conversion_outcome, order_outcome
 from app.orders.intents import SENDING, Action, Intent, ResolvedBy
+from app.orders.looking import Book, histories_to_read, is_complete, sought_by
 from app.problems import BrokerSessionExpired, Problem
 from app.safeguards import watches
 from app.safeguards.watches import Claim
 from app.sessions.asking import Investor
-from app.trading import OrderStatus, Outcome, Position, Variety
+from app.trading import OrderStatus, Outcome, Position
 
 _log = logger("reconciler")
 
@@ -38,17 +39,7 @@ ONE_OF_CANDIDATES = "may-be-one-of-candidates"
 
 _ABSENT_FOR = timedelta(minutes=5)
 _MOST_HISTORIES = 6  # read in one look; each is a call that somebody else might need
-
-
-@dataclass(frozen=True)
-class Book:
-    """What one look has seen: rows, and the store's time just before they were asked for."""
-
-    rows: list[BookRow]
-    as_of: datetime
-    seen: dict[str, SeenOrder]
-    correlations: dict[str, UUID]
-    has_echo: bool
+_HISTORIES_DEADLINE = 8.0  # seconds for all of them; what they tell may wait, what the book has shown may not
 
 
 class Reconciler:
@@ -68,13 +59,17 @@ class Reconciler:
         if not intents:
             return []
         try:
-            reading = await investor.ask(Gateway.order_book)
+            reading = await ask_for_book(investor)
         except BrokerSessionExpired:
             await self._note(intents, BrokerSessionExpired.slug)
             raise
         book = await self._attribute(claimed, reading.answer, now)
-        book = await self._search_histories(investor, intents, book)
-        await self._conclude(investor, intents, book)
+        await self._conclude(investor.user_id, intents, book)  # what the book proves waits for nothing else
+        left = _left_of(intents, await self._still_open(investor.user_id))
+        if left:
+            book = await self._search_histories(investor, left, book)
+            positions = await _positions(investor, left)
+            await self._conclude(investor.user_id, left, replace(book, is_searched=True, positions=positions))
         return await self._still_open(investor.user_id)
 
     async def _open_intents(self, claimed: Claim) -> tuple[list[Intent], datetime]:
@@ -113,26 +108,33 @@ class Reconciler:
 
     async def _search_histories(self, investor: Investor, intents: list[Intent], book: Book) -> Book:
         """Look for our correlation in the history of orders that may be ours; once found, it is remembered."""
-        wanted = _histories_to_read(intents, book)[:_MOST_HISTORIES]
-        echoed = False
-        for number in wanted:
-            try:
-                echo = (await investor.ask(Gateway.echo, investor.user_id, number)).answer
-            except BrokerSessionExpired:
-                raise
-            except Problem as problem:
-                _log.info("history_not_read", reason=problem.slug)
-                continue
-            if echo.has_history:
-                echoed |= await self._remember_echo(investor.user_id, number, echo.correlation, book)
+        wanted = histories_to_read(intents, book)[:_MOST_HISTORIES]
         if not wanted:
             return book
+        echoed = False
+        try:
+            async with asyncio.timeout(_HISTORIES_DEADLINE):
+                for number in wanted:
+                    echoed |= await self._search_history(investor, number, book)
+        except TimeoutError:
+            _log.info("histories_not_read", reason="deadline")
         async with self._db.reading() as tx:
             seen = await orderbook.find_seen(tx, investor.user_id, book.seen)
-        return Book(book.rows, book.as_of, seen, book.correlations, has_echo=book.has_echo or echoed)
+        return replace(book, seen=seen, has_echo=book.has_echo or echoed)
+
+    async def _search_history(self, investor: Investor, number: str, book: Book) -> bool:
+        """Remember what mark an order's history has; return whether it is one of ours."""
+        try:
+            echo = (await investor.ask(Gateway.echo, investor.user_id, number)).answer
+        except BrokerSessionExpired:
+            raise
+        except Problem as problem:
+            _log.info("history_not_read", reason=problem.slug)
+            return False
+        return echo.has_history and await self._remember_echo(investor.user_id, number, echo.correlation, book)
 
     async def _remember_echo(self, user_id: str, number: str, correlation: str | None, book: Book) -> bool:
-        intent_id = book.correlations.get(correlation or "")
+        intent_id = recognised(correlation, book.correlations)
         day = trading_day(book.as_of)
         async with self._db.transaction() as tx:
             await orderbook.remember_history(tx, user_id, number, correlation)
@@ -141,31 +143,30 @@ class Reconciler:
                 await watches.remember_echo(tx, user_id, day)
         return intent_id is not None
 
-    async def _conclude(self, investor: Investor, intents: list[Intent], book: Book) -> None:
-        positions = await _positions(investor, intents)
+    async def _conclude(self, user_id: str, intents: list[Intent], book: Book) -> None:
         looked_for = {each.id for each in intents}
         async with self._db.transaction() as tx:
-            await self._ledger.lock(tx, investor.user_id)
+            await self._ledger.lock(tx, user_id)
             orders = await orderbook.orders_of(tx, looked_for)
             # Read again, now that nobody else can change them: meanwhile a cancel may have been asked for.
-            for intent in [each for each in await store.watched(tx, investor.user_id) if each.id in looked_for]:
+            for intent in _left_of(intents, await store.watched(tx, user_id)):
                 if intent.action is Action.PLACE:
                     await self._conclude_placement(tx, intent, orders.get(intent.id, []), book)
                     continue
-                found = _followed_up(intent, book, positions)
+                found = _followed_up(intent, book)
                 if found:
                     await self._settle(tx, intent, *found, is_watched=False)
 
     async def _conclude_placement(self, tx: Transaction, intent: Intent, orders: list[SeenOrder], book: Book) -> None:
         if not orders:
-            if intent.state == Outcome.UNKNOWN:
+            if intent.state == Outcome.UNKNOWN and book.is_searched:
                 await self._weigh_absence(tx, intent, book)
             return
         if intent.state == Outcome.REFUSED:
             _log.error("refused_order_found", intent=str(intent.id), order_nos=[each.order_no for each in orders])
         if intent.state != Outcome.ACCEPTED:
             await self._settle(tx, intent, Outcome.ACCEPTED, None, is_watched=True, orders=orders)
-        if _is_complete(intent, orders):
+        if is_complete(intent, orders):
             await self._close_accepted(tx, intent, orders)
 
     async def _close_accepted(self, tx: Transaction, intent: Intent, orders: list[SeenOrder]) -> None:
@@ -178,7 +179,7 @@ class Reconciler:
 
     async def _weigh_absence(self, tx: Transaction, intent: Intent, book: Book) -> None:
         """Count a clean read that does not show the order; refuse only what was absent for long, and with an echo."""
-        candidates = suspects(book.rows, book.seen, _sought(intent))
+        candidates = suspects(book.rows, book.seen, sought_by(intent))
         counts = is_clean(book.rows) and not candidates and book.as_of >= intent.doubtful_at
         absent_since = (intent.absent_since or book.as_of) if counts else None
         if absent_since and book.has_echo and book.as_of - absent_since >= _ABSENT_FOR:
@@ -222,7 +223,7 @@ async def _close_day(tx: Transaction, intent: Intent) -> None:
 
 async def _positions(investor: Investor, intents: list[Intent]) -> list[Position] | None:
     """Return the positions where a conversion is unknown; none where they are not needed or not to be had."""
-    if not any(each.action is Action.CONVERT and each.outcome is Outcome.UNKNOWN for each in intents):
+    if not any(each.action is Action.CONVERT for each in intents):
         return None
     try:
         return (await investor.ask(Gateway.positions)).answer
@@ -233,39 +234,17 @@ async def _positions(investor: Investor, intents: list[Intent]) -> list[Position
         return None
 
 
-def _histories_to_read(intents: list[Intent], book: Book) -> list[str]:
-    """Return the orders whose history may tell: what might be an unknown one, and what would prove an echo."""
-    sought = [each for each in intents if each.action is Action.PLACE and each.state != Outcome.ACCEPTED]
-    unread = {number for number, order in book.seen.items() if order.history_read_at is None}
-    maybe = [number for each in sought for number in suspects(book.rows, book.seen, _sought(each)) if number in unread]
-    partly = [each for each in intents if each.action is Action.PLACE and each.state == Outcome.ACCEPTED]
-    slices = [number for each in partly for number in suspects(book.rows, book.seen, _sought(each)) if number in unread]
-    ours = [
-        number for number in sorted(unread) if book.seen[number].intent_id and book.seen[number].correlation is None
-    ]
-    proof = [] if book.has_echo or not sought else ours[-1:]
-    return list(dict.fromkeys([*maybe, *proof, *slices]))
-
-
-def _followed_up(intent: Intent, book: Book, positions: list[Position] | None) -> Found | None:
-    if intent.outcome is not Outcome.UNKNOWN:
-        return None
+def _followed_up(intent: Intent, book: Book) -> Found | None:
+    """Return what became of something that was no placement; what counts as not taken may turn out to have been."""
     if intent.action is Action.CONVERT:
-        return None if positions is None else conversion_outcome(intent, positions)
-    return order_outcome(intent, book.rows)
+        found = None if book.positions is None else conversion_outcome(intent, book.positions)
+    else:
+        found = order_outcome(intent, book.rows)
+    is_news = found is not None and (intent.outcome is Outcome.UNKNOWN or found[0] is Outcome.ACCEPTED)
+    return found if is_news else None
 
 
-def _sought(intent: Intent) -> Sought:
-    return Sought(intent.id, OrderTerms.model_validate(intent.terms), intent.created_at)
-
-
-def _is_complete(intent: Intent, orders: list[SeenOrder]) -> bool:
-    """Say whether all slices are known and each has passed the risk system, or was refused by it."""
-    total = sum(each.quantity or 0 for each in orders)
-    if total < int(intent.terms["quantity"]):
-        return False
-    if intent.cancel_wanted_at:
-        return all(each.is_final for each in orders)
-    is_resting = intent.terms.get("variety") == Variety.AMO  # it waits for tomorrow's market as `AMO received`
-    waiting = {None, OrderStatus.UNKNOWN} | (set() if is_resting else {OrderStatus.ACCEPTED})
-    return all(each.status not in waiting for each in orders)
+def _left_of(intents: list[Intent], watched: list[Intent]) -> list[Intent]:
+    """Return those that are still looked after, as they are now."""
+    wanted = {each.id for each in intents}
+    return [each for each in watched if each.id in wanted]

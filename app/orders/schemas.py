@@ -1,6 +1,5 @@
 """What became of something done at the broker, as the frontend sees it."""
 
-from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime
@@ -9,8 +8,6 @@ from app.orderbook.store import SeenOrder
 from app.ordering import Conversion, OrderTerms
 from app.orders.intents import Action, Intent
 from app.trading import Model, OrderStatus, Outcome
-
-_CONVERSION = tuple(field.alias or name for name, field in Conversion.model_fields.items())
 
 
 class PlacedOrder(Model):
@@ -106,9 +103,8 @@ def _late_refusal(intent: Intent, orders: list[SeenOrder]) -> str | None:
 def _conversion(intent: Intent) -> Conversion | None:
     if intent.action is not Action.CONVERT:
         return None
-    return Conversion.model_validate({name: intent.terms[name] for name in _CONVERSION})
+    return Conversion.model_validate(intent.wanted)
 
 
 def _terms(intent: Intent) -> OrderTerms | None:
-    has_terms: dict[str, Any] | None = intent.terms if intent.action in {Action.PLACE, Action.MODIFY} else None
-    return OrderTerms.model_validate(has_terms) if has_terms else None
+    return OrderTerms.model_validate(intent.wanted) if intent.action in {Action.PLACE, Action.MODIFY} else None

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from app.broker.verdicts import is_order_no
 from app.db import Database, Transaction
 from app.orderbook import store as orderbook
 from app.orders import store
@@ -67,6 +68,8 @@ async def _refuse_impossible(tx: Transaction, intent: Intent, outcome: Outcome, 
         raise CannotSettle(f"Placement {intent.id} is {intent.outcome} already.")
     if order_nos and (outcome is Outcome.REFUSED or intent.action is not Action.PLACE):
         raise CannotSettle("Order numbers belong to an order that was placed and accepted.")
+    if strange := [number for number in order_nos if not is_order_no(number)]:
+        raise CannotSettle(f"{strange[0]!r} is no order number.")
     taken = await orderbook.find_seen(tx, intent.user_id, order_nos)
     if others := [number for number, seen in taken.items() if seen.intent_id not in {None, intent.id}]:
         raise CannotSettle(f"{', '.join(others)} came from another placement.")

@@ -63,11 +63,10 @@ async def find(tx: AsyncConnection, user_id: str, intent_id: UUID) -> Intent | N
 
 
 async def find_unknown_like(tx: AsyncConnection, user_id: str, like: bytes) -> UUID | None:
-    """Return an equal order of the user's of which nobody knows what became."""
+    """Return an equal order of the user's of which nobody knows what became, or that has not been answered at once."""
+    is_open = or_(_i.state == Outcome.UNKNOWN, and_(_i.state == SENDING, _i.send_by <= func.clock_timestamp()))
     found: UUID | None = await tx.scalar(
-        select(_i.id)
-        .where(_i.user_id == user_id, _i.action == Action.PLACE, _i.likeness == like, _is_unknown())
-        .limit(1)
+        select(_i.id).where(_i.user_id == user_id, _i.action == Action.PLACE, _i.likeness == like, is_open).limit(1)
     )
     return found
 

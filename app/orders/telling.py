@@ -1,7 +1,8 @@
 """How an outcome is told: 200 or 201 accepted, 202 unknown, 422 refused; a replay tells what is known by now."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -14,7 +15,7 @@ from app.orders import store
 from app.orders.acting import Done
 from app.orders.changing import CancelledOrder
 from app.orders.intents import Action, Intent, Page
-from app.orders.paging import BadCursor
+from app.orders.paging import BadCursor, BadMoment, beginning_of, end_of
 from app.orders.schemas import Cancelled, CancelledPlacement, Placement, PlacementList, shown
 from app.problems import (
     BrokerRateLimited,
@@ -100,14 +101,37 @@ async def read_placement(db: Database, user_id: str, placement_id: UUID) -> Plac
     return await placement_of(db, intent)
 
 
-async def list_page(db: Database, user_id: str, page: Page, as_of: datetime) -> PlacementList:
-    """Return one page of a user's placements; raises `InvalidRequest` for a cursor that is none of ours."""
+@dataclass(frozen=True)
+class Wanted:
+    """Which page of a list is asked for, as it was asked."""
+
+    actions: list[Action]
+    outcome: Outcome | None
+    first: date | None
+    last: date | None
+    cursor: str | None
+    limit: int
+
+
+async def list_page(db: Database, user_id: str, wanted: Wanted, as_of: datetime) -> PlacementList:
+    """Return one page of a user's placements; raises `InvalidRequest` for days or a cursor that can't be."""
+    page = Page(
+        wanted.actions, wanted.outcome, _checked("from", beginning_of, wanted.first),
+        _checked("to", end_of, wanted.last), wanted.cursor, wanted.limit,
+    )  # fmt: skip
     try:
         async with db.reading() as tx:
             intents, cursor = await store.list_placements(tx, user_id, page)
     except BadCursor as error:
         raise InvalidRequest(errors=[{"pointer": "/query/cursor", "detail": "is none of ours"}]) from error
     return PlacementList(placements=await placements_of(db, intents), as_of=as_of, next_cursor=cursor)
+
+
+def _checked(name: str, moment_of: Callable[[date | None], datetime | None], given: date | None) -> datetime | None:
+    try:
+        return moment_of(given)
+    except BadMoment as error:
+        raise InvalidRequest(errors=[{"pointer": f"/query/{name}", "detail": "is no day of trading"}]) from error
 
 
 def told_cancels(cancels: list[CancelledOrder], placement: Placement) -> tuple[CancelledPlacement, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Never, TypeVar
 
+from app.clock import monotonic
 from app.db import Database
 from app.observability import logger
 from app.orders.acting import Actor
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _log = logger("reconciler")
 
 _EVERY = 0.5  # seconds between two questions to the database whether anything is due
+_RESCUE_EVERY = 60.0
 _MOST_AT_ONCE = 16  # users looked after by one replica at the same time
 _LEASE = timedelta(seconds=25)
 _LOOK_DEADLINE = 20.0  # seconds; shorter than the lease, so that nobody looks without one
@@ -52,7 +54,11 @@ class Watching:
 
     async def run(self) -> Never:
         """Look, for ever; whatever is wrong is told and survived."""
+        rescued_at = float("-inf")
         while True:
+            if monotonic() - rescued_at >= _RESCUE_EVERY:
+                rescued_at = monotonic()
+                await self._safely(self._rescue(), "rescue_failed")
             for claimed in await self._safely(self._claim(), "claim_failed") or []:
                 task = asyncio.create_task(self._look_and_release(claimed))
                 self._under_way.add(task)
@@ -64,6 +70,11 @@ class Watching:
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _rescue(self) -> None:
+        async with self._db.transaction() as tx:
+            if found := await watches.rescue(tx):
+                _log.error("looks_had_been_forgotten", users=found)
 
     async def _claim(self) -> list[Claim]:
         free = _MOST_AT_ONCE - len(self._under_way)

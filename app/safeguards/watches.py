@@ -7,13 +7,14 @@ store's own clock.
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import DateTime, and_, case, cast, func, literal, or_, select, update
+from sqlalchemy import DateTime, and_, case, cast, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.tables import broker_sessions, intents, watches
 
 _w = watches.c
+_LONGEST_WAIT = timedelta(minutes=10)
 _RESTS = timedelta(seconds=10)
 """How soon after another look an accepted order may ask for its own: the broker's limits are everybody's."""
 
@@ -77,6 +78,20 @@ async def claim(tx: AsyncConnection, most: int, lease: timedelta) -> list[Claim]
         .returning(_w.user_id, _w.lease_until, _w.watched_since, _w.echo_seen_on)
     )
     return [Claim(*row) for row in rows]
+
+
+async def rescue(tx: AsyncConnection) -> int:
+    """Have looked after whatever nobody waits for any more and nobody plans to look at; return for how many users.
+
+    There should be none. An order is too dear to rest on that alone.
+    """
+    is_lost = exists().where(
+        intents.c.user_id == _w.user_id, intents.c.state == "sending", intents.c.doubtful_at <= func.now()
+    )
+    found = await tx.execute(
+        update(watches).where(_w.next_look_at > func.now() + _LONGEST_WAIT, is_lost).values(next_look_at=func.now())
+    )
+    return found.rowcount
 
 
 async def release(tx: AsyncConnection, claimed: Claim, wait: timedelta | None) -> None:

@@ -206,7 +206,7 @@ async def test_nothing_can_send_an_order_call_a_second_time() -> None:
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
     transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
-    transport._session._middlewares = (insist,)  # noqa: SLF001  # no other way to make a client that misbehaves
+    transport._acting._middlewares = transport._reading._middlewares = (insist,)  # noqa: SLF001  # no other way to make a client that misbehaves
     with pytest.raises(BrokerUnavailable):
         await send_once(transport)
     assert len(heard) == 1

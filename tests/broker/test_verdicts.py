@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.broker.transport import Answer
-from app.broker.verdicts import LIMITED, SESSION_DEAD, Verdict, verdict_of
+from app.broker.verdicts import LIMITED, SESSION_DEAD, Proof, Verdict, verdict_of
 from app.trading import Outcome
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -24,8 +24,8 @@ def answer(content: object, *, status: int = 200, content_type: str = "applicati
     return Answer(status, content_type, content if isinstance(content, bytes) else json.dumps(content).encode())
 
 
-def judged(content: object, *, needs_order_no: bool = True, **http: Any) -> Verdict:
-    return verdict_of(answer(content, **http), needs_order_no=needs_order_no)
+def judged(content: object, *, proof: Proof = Proof.NEW_NUMBER, **http: Any) -> Verdict:
+    return verdict_of(answer(content, **http), proof)
 
 
 def ok(*rows: object) -> dict[str, object]:
@@ -50,7 +50,7 @@ def test_the_samples_are_accepted(sample: str, order_no: str) -> None:
 
 def test_a_conversion_needs_no_order_number_and_an_order_does() -> None:
     content = json.loads((SAMPLES / "positions_conversion.ok.json").read_text("utf-8"))
-    assert judged(content, needs_order_no=False).outcome is Outcome.ACCEPTED
+    assert judged(content, proof=Proof.OK).outcome is Outcome.ACCEPTED
     assert judged(content).outcome is Outcome.UNKNOWN
 
 
@@ -58,7 +58,30 @@ def test_a_conversion_needs_no_order_number_and_an_order_does() -> None:
 @pytest.mark.parametrize("status", ["Not ok", "Not_ok", "error"])
 def test_a_refusal_is_a_refusal_whatever_it_speaks_of(words: str, status: str) -> None:
     for content in (refusal(words, status), [refusal(words, status)], {"stat": status, "emsg": words}):
-        assert judged(content) == Verdict(Outcome.REFUSED, reason=words)
+        verdict = judged(content)
+        assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, words)
+        assert verdict.is_watched == (words == REASONED[-1])
+
+
+@pytest.mark.parametrize("words", ["Read timed out", "Internal server error", "", "Please try after some time"])
+def test_a_refusal_without_a_reason_of_the_order_systems_own_is_watched_all_the_same(words: str) -> None:
+    verdict = judged(refusal(words))
+    assert (verdict.outcome, verdict.is_watched) == (Outcome.REFUSED, True)
+
+
+def test_a_new_order_number_proves_an_order_whatever_is_said_beside_it() -> None:
+    content = {"status": "Not ok", "message": "RED:partial", "result": [{"orderNo": "26112300000001"}]}
+    for answered in (content, [content]):
+        verdict = judged(answered)
+        assert (verdict.outcome, verdict.order_nos) == (Outcome.ACCEPTED, ("26112300000001",))
+        assert verdict.reason == "RED:partial"
+    refused = judged(content, proof=Proof.OK_WITH_NUMBER)
+    assert (refused.outcome, refused.reason) == (Outcome.REFUSED, "RED:partial")  # it names the order it is about
+
+
+@pytest.mark.parametrize("number", ["null", "NaN", "0", "000000", "-", 0, "none", "a b", "1;2", "1" * 33])
+def test_what_is_no_number_proves_no_order(number: object) -> None:
+    assert judged(ok({"orderNo": number})).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("words", DEAD)
@@ -106,7 +129,7 @@ def test_what_makes_no_sense_proves_nothing(content: object, http: dict[str, Any
 
 def test_a_refusal_with_400_is_a_refusal_and_a_bare_400_proves_nothing() -> None:
     assert judged(refusal("Invalid request"), status=400).outcome is Outcome.REFUSED
-    assert judged({"status": 400, "error": "Bad Request"}, status=400) == Verdict(Outcome.REFUSED, reason="Bad Request")
+    assert judged({"status": 400, "error": "Bad Request"}, status=400).reason == "Bad Request"
     assert judged(b"Bad Request", status=400).outcome is Outcome.UNKNOWN
     assert judged(ok({"orderNo": "1"}), status=400).outcome is Outcome.ACCEPTED
 

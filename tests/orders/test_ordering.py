@@ -115,7 +115,7 @@ def test_a_conversion_into_the_same_is_refused() -> None:
     assert [each.pointer for each in conversion_refusals(Conversion.model_validate(given))] == ["/toProduct"]
 
 
-def test_the_value_of_an_order_is_that_of_its_price_or_its_trigger() -> None:
+def test_only_an_order_with_a_price_has_a_value() -> None:
     assert terms().value == 141
-    assert terms(orderType="SL-M", price=None, triggerPrice="14").value == 140
+    assert terms(orderType="SL-M", price=None, triggerPrice="14").value is None
     assert terms(orderType="MARKET", price=None).value is None

@@ -1,0 +1,67 @@
+"""What one look at the book has seen, and what is still to be sought in it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.broker.wire import BookRow
+from app.orderbook.attributing import Sought, suspects
+from app.orderbook.store import SeenOrder
+from app.ordering import OrderTerms
+from app.orders.intents import Action, Intent
+from app.trading import OrderStatus, Outcome, Position, Variety
+
+_READ_AGAIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Book:
+    """What one look has seen: rows, and the store's time just before they were asked for."""
+
+    rows: list[BookRow]
+    as_of: datetime
+    seen: dict[str, SeenOrder]
+    correlations: dict[str, UUID]
+    has_echo: bool
+    is_searched: bool = False
+    """Whether the histories of what might be ours have been read as well, as far as they could be."""
+    positions: list[Position] | None = None
+
+
+def histories_to_read(intents: list[Intent], book: Book) -> list[str]:
+    """Return the orders whose history may tell: what might be an unknown one, and what would prove an echo."""
+    sought = [each for each in intents if each.action is Action.PLACE and each.state != Outcome.ACCEPTED]
+    unread = {number for number, order in book.seen.items() if _is_worth_reading(order, book.as_of)}
+    maybe = [
+        number for each in sought for number in suspects(book.rows, book.seen, sought_by(each)) if number in unread
+    ]
+    partly = [each for each in intents if each.action is Action.PLACE and each.state == Outcome.ACCEPTED]
+    slices = [
+        number for each in partly for number in suspects(book.rows, book.seen, sought_by(each)) if number in unread
+    ]
+    ours = [
+        number for number in sorted(unread) if book.seen[number].intent_id and book.seen[number].correlation is None
+    ]
+    proof = [] if book.has_echo or not sought else ours[-1:]
+    return list(dict.fromkeys([*maybe, *proof, *slices]))
+
+
+def sought_by(intent: Intent) -> Sought:
+    return Sought(OrderTerms.model_validate(intent.terms), intent.correlation, intent.created_at)
+
+
+def is_complete(intent: Intent, orders: list[SeenOrder]) -> bool:
+    """Say whether all slices are known and each has passed the risk system, or was refused by it."""
+    total = sum(each.quantity or 0 for each in orders)
+    if total < int(intent.terms["quantity"]):
+        return False
+    if intent.cancel_wanted_at:
+        return all(each.is_final for each in orders)
+    is_resting = intent.terms.get("variety") == Variety.AMO  # it waits for tomorrow's market as `AMO received`
+    waiting = {None, OrderStatus.UNKNOWN} | (set() if is_resting else {OrderStatus.ACCEPTED})
+    return all(each.status not in waiting for each in orders)
+
+
+def _is_worth_reading(order: SeenOrder, now: datetime) -> bool:
+    """Say whether an order's history may tell more than it did: a mark may come later than the order."""
+    return order.history_read_at is None or now - order.history_read_at >= _READ_AGAIN
