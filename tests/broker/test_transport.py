@@ -215,3 +215,66 @@ async def test_nothing_can_send_an_order_call_a_second_time() -> None:
     assert len(heard) == 3  # the middleware does what it is meant to where nothing stops it
     await transport.aclose()
     server.close()
+
+
+async def test_each_order_call_has_a_connection_of_its_own() -> None:
+    opened: list[bytes] = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(await reader.readuntil(b"{}"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    assert [await send_once(transport), await send_once(transport)] == [200, 200]
+    assert len(opened) == 2
+    assert all(b"onnection: close" in each for each in opened)
+    await transport.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_what_came_unasked_on_a_kept_connection_is_nobodys_answer() -> None:
+    """A proxy that answers twice must not give one user another's book."""
+    unasked = asyncio.Event()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer + b"mine")
+            await writer.drain()
+            await unasked.wait()
+            writer.write(answer + b"hers")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer + b"late")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    assert (await transport.send("GET", "x", deadline=SECOND)).body == b"mine"
+    unasked.set()
+    [kept] = [protocol for waiting in transport._reading.connector._conns.values() for protocol, _ in waiting]  # type: ignore[union-attr]  # noqa: SLF001  # to see it arrive
+    while not kept.should_close and kept.is_connected():  # noqa: ASYNC110  # it comes over a socket
+        await asyncio.sleep(0.01)
+    assert (await transport.send("GET", "x", deadline=SECOND)).body == b"mine"  # from a fresh connection
+    await transport.aclose()
+    server.close()
+
+
+async def test_a_token_that_the_broker_quotes_goes_no_further() -> None:
+    async def quote(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b'{"status":"Not ok","message":"ORA: bad header Bearer opaque-token-7"}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+
+    async with peer(quote) as transport:
+        answer = await transport.send("GET", "x", deadline=SECOND, bearer=SecretStr("opaque-token-7"))
+    assert b"opaque-token-7" not in answer.body
+    assert b"Bearer [redacted]" in answer.body

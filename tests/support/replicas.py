@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -128,10 +128,15 @@ class Replicas:
 
 @asynccontextmanager
 async def replicated(database_url: str, broker_url: str, **changed: Any) -> AsyncIterator[Replicas]:
-    """Run two replicas in this process; `changed` names settings."""
+    """Run two replicas in this process, and two whom nobody calls, so that looks come soon; `changed` are settings."""
     settings = configured(database_url, broker_url, PUBLIC, **{"broker_order_deadline": DEADLINE} | changed)
-    async with serving(settings) as first, serving(settings) as second, Store.open(database_url) as store:
-        yield Replicas(first, second, database_url, store)
+    async with AsyncExitStack() as stack:
+        services: list[Service] = []
+        for _ in range(4):
+            services.append(await stack.enter_async_context(serving(settings)))
+            await asyncio.sleep(0.1)  # their reconcilers wake every half second, and so in turn
+        store = await stack.enter_async_context(Store.open(database_url))
+        yield Replicas(services[0], services[1], database_url, store)
 
 
 class Trader(Browser):
@@ -141,7 +146,7 @@ class Trader(Browser):
         super().__init__(service)
         self.headers["Origin"] = PUBLIC
         self.user = user
-        self._home = service
+        self.home = service
 
     async def place(
         self, key: str | None = None, *, at: Service | None = None, order: dict[str, Any] | None = None, **changed: Any
@@ -162,7 +167,7 @@ class Trader(Browser):
     ) -> httpx.Response:
         """Do something that wants a key, by default a fresh one."""
         headers = {"Idempotency-Key": key or fresh_key()}
-        return await self.request(method, f"{(at or self._home).url}{path}", json=content, headers=headers)
+        return await self.request(method, f"{(at or self.home).url}{path}", json=content, headers=headers)
 
     async def place_many_times(self, key: str, replicas: Replicas, times: int = 3) -> list[httpx.Response]:
         """Send one order to both replicas at once, so many times to each; the answer of who did it comes first."""
@@ -213,4 +218,4 @@ def is_second(answer: httpx.Response) -> bool:
         assert slug(answer) == "idempotency-key-in-use"
         assert answer.headers["retry-after"] == "1"
         return True
-    return answer.headers.get("idempotency-replayed") == "true"
+    return bool(answer.headers.get("idempotency-replayed") == "true")
