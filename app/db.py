@@ -24,7 +24,7 @@ _LOOK_TIMEOUT = 3.0  # seconds; a load balancer that asks whether we are able do
 _UNAVAILABLE = (
     "08", "53", "57",  # connection lost, out of resources, shut down or cancelled from outside (PostgreSQL, appendix A)
     "28", "3D", "42501",  # who we are, which database, and what we may do there: the operator's to mend
-    "25006", "40001", "40P01", "55P03",  # a standby after a failover; lost against another transaction
+    "25P03", "25006", "40001", "40P01", "55P03",  # asleep too long, a standby after a failover, lost to another
 )  # fmt: skip
 _READ_ONLY = "25006"
 

@@ -15,7 +15,7 @@ from app.settings import Settings
 
 _log = logger("server")
 
-_GRACE = 15  # seconds in which requests under way may end; the longest of them has a deadline of 12
+_GRACE = 5  # seconds beyond the longest deadline, in which requests under way may end
 
 
 class CannotListen(Exception):
@@ -48,7 +48,7 @@ def run_server(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=int(settings.broker_order_deadline.total_seconds()) + _GRACE,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )

@@ -34,6 +34,10 @@ from app.urls import is_loopback, is_same_site, origin_of, web_url
 
 _LONGEST = timedelta(days=365)
 _SLASHES_OF_AN_ORIGIN = 2
+_FIELDS_OF_AN_ORDER = frozenset(
+    "exchange tradingsymbol token qty price product transtype pricetype ordertype ret source triggerprice disclosedqty "
+    "mktprotection target stoploss trailingprice orderno".split()
+)
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 WebUrl = Annotated[str, BeforeValidator(web_url)]
@@ -161,6 +165,13 @@ class Settings(BaseSettings):
         if template is not None:
             web_url(template.replace("{app_code}", "code"))
         return template
+
+    @field_validator("order_correlation_field", mode="after")
+    @classmethod
+    def _not_an_orders_own(cls, name: str) -> str:
+        if name.lower() in _FIELDS_OF_AN_ORDER:
+            raise ValueError(f"{name} is what an order itself is made of")
+        return name
 
     @field_validator("broker_base_url", mode="after")
     @classmethod

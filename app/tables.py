@@ -125,6 +125,8 @@ intents = Table(
     CheckConstraint("(idempotency_key IS NULL) = (fingerprint IS NULL)", name="fingerprint"),
     Index("intents_user_id_created_at_idx", "user_id", "created_at", "id"),
     Index("intents_user_id_trading_day_idx", "user_id", "trading_day"),
+    Index("intents_open_idx", "user_id", "likeness", postgresql_where=text("state IN ('sending', 'unknown')")),
+    Index("intents_order_no_idx", "user_id", "order_no", postgresql_where=text("order_no IS NOT NULL")),
     Index("intents_watched_idx", "user_id", postgresql_where=text("is_watched")),
 )
 

@@ -22,7 +22,7 @@ _ORDER_NO = re.compile(r"(?=[A-Za-z0-9-]*[1-9])[0-9A-Za-z-]{1,32}")  # "0", "-",
 _NOT_DONE = frozenset({"notok", "error", "fail", "failed", "failure", "rejected", "ec"})
 """Status words that say no; an unknown word proves nothing."""
 _REASONED = re.compile(r"\s*(RED|SAF|ORA|ALGO_CHK)\s*:")  # docs/broker.md, "Order calls": who refuses, and about what
-_DEAD = re.compile(
+_ONLY_DEAD = re.compile(
     r"\W*([0-9]{3}\W+)?(EC087\b.*|unauthori[sz]ed|invalid (user |access |session )?(session|token)"
     r"|(your |user |broker )?(session|token) ?(has |is |been )*expired)\W*((please )?(re )?log ?in.*)?\W*",
     re.IGNORECASE | re.DOTALL,
@@ -60,6 +60,19 @@ SESSION_DEAD = Verdict(Outcome.REFUSED, reason=BrokerSessionExpired.slug, is_ses
 LIMITED = Verdict(Outcome.REFUSED, reason=BrokerRateLimited.slug, is_watched=True)
 
 
+_NOBODY_HOME = unknown(BrokerFault.slug, is_alarming=True)  # perhaps a proxy's word, with the order behind it
+_PROXYS_WORD = unknown(BrokerUnavailable.slug)  # who says so knows nothing of the order
+_STATUSES: dict[int, Verdict] = {
+    HTTPStatus.UNAUTHORIZED: SESSION_DEAD,
+    HTTPStatus.FORBIDDEN: SESSION_DEAD,
+    HTTPStatus.TOO_MANY_REQUESTS: LIMITED,
+    HTTPStatus.NOT_FOUND: _NOBODY_HOME,
+    HTTPStatus.METHOD_NOT_ALLOWED: _NOBODY_HOME,
+    HTTPStatus.REQUEST_TIMEOUT: _PROXYS_WORD,
+    HTTPStatus.TOO_EARLY: _PROXYS_WORD,
+}
+
+
 class Proof(Enum):
     """What proves that an order call was taken: a number that did not exist before, an Ok with one, or an Ok."""
 
@@ -90,12 +103,9 @@ def verdict_of(answer: Answer, proof: Proof) -> Verdict:
 
 def _by_status(answer: Answer) -> Verdict | None:
     """Return what the status or the content type decides alone."""
-    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return SESSION_DEAD
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return LIMITED
-    if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-        return unknown(BrokerFault.slug, is_alarming=True)  # perhaps a proxy's word, with the order behind it
+    alone = _STATUSES.get(answer.status)
+    if alone is not None:
+        return alone
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return unknown(BrokerUnavailable.slug)
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST or "html" in answer.content_type.lower():
@@ -106,7 +116,7 @@ def _by_status(answer: Answer) -> Verdict | None:
 def _of_bare_text(words: str) -> Verdict:
     """Judge what is no JSON: a few bare words may say that the session is dead, anything else proves nothing."""
     is_short = len(words) <= _LONGEST_BARE_TEXT and "<" not in words
-    return SESSION_DEAD if is_short and _says_dead(words) else unknown(BrokerFault.slug)
+    return SESSION_DEAD if is_short and _says_only_dead(words) else unknown(BrokerFault.slug)
 
 
 def _of_envelopes(found: list[Envelope], status: int, proof: Proof) -> Verdict:
@@ -165,9 +175,9 @@ def _words_of(envelope: Envelope) -> str:
 
 def _is_dead(envelope: Envelope) -> bool:
     spoken = (envelope.words, text(envelope.outer.get("code")) or "", envelope.status)
-    return not envelope.result and any(_says_dead(words) for words in spoken)
+    return not envelope.result and any(_says_only_dead(words) for words in spoken)
 
 
-def _says_dead(words: str) -> bool:
+def _says_only_dead(words: str) -> bool:
     """Say whether words are about the session and nothing else; a refusal may well speak of what is unauthorized."""
-    return not _REASONED.match(words) and _DEAD.fullmatch(spaced(words)) is not None
+    return not _REASONED.match(words) and _ONLY_DEAD.fullmatch(spaced(words)) is not None

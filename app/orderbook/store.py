@@ -1,12 +1,12 @@
 """The orders that the broker has shown or named for a user: whose an order is, and which placement it came from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -59,31 +59,51 @@ async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUI
     return found
 
 
-async def record(
-    tx: AsyncConnection, user_id: str, day: date, rows: Iterable[BookRow], known: dict[str, SeenOrder]
+async def record(  # what a book shows, and what is known of it
+    tx: AsyncConnection,
+    user_id: str,
+    day: date,
+    rows: Iterable[BookRow],
+    known: Mapping[str, SeenOrder],
+    came_from: Mapping[str, UUID] | None = None,
 ) -> None:
-    """Write down what a book shows that is not known yet; `known` is what `find_seen` has just said."""
+    """Write down what a book shows that is not known yet, and which placement an order came from where that is known.
+
+    `known` is what `find_seen` has just said. All in one statement and in one order, so that two writers never wait for
+    each other in a circle. What is final stays final: an older reading that arrives later changes nothing.
+    """
     # Of two rows about one order the one that is still open counts: a cancel that nobody needs does no harm.
     ordered = sorted(rows, key=lambda row: not row.order.status.is_final)
-    shown = {row.order.order_no: _facts(row) for row in ordered if row.order.order_no}
+    shown = {row.order.order_no: _facts(row, came_from or {}) for row in ordered if row.order.order_no}
     changed = {number: facts for number, facts in shown.items() if _differs(facts, known.get(number))}
     if not changed:
         return
     written = upsert(seen_orders).values([
         {"user_id": user_id, "order_no": number, "trading_day": day, "first_seen_at": func.now(),
          "last_changed_at": func.now(), **changed[number]}
-        for number in sorted(changed)  # in one order, so that two writers never wait for each other
+        for number in sorted(changed)
     ])  # fmt: skip
+    is_final = _seen.status.in_([str(status) for status in OrderStatus if status.is_final])
+    moving = ("quantity", "status", "rejection_reason")
     await tx.execute(
         written.on_conflict_do_update(
             index_elements=[_seen.user_id, _seen.order_no],
             set_={
-                **{name: written.excluded[name] for name in ("quantity", "status", "rejection_reason")},
+                **{name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in moving},
                 "correlation": func.coalesce(_seen.correlation, written.excluded.correlation),
+                "intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id),
                 "last_changed_at": func.now(),
             },
         )
     )
+
+
+async def shown_on(tx: AsyncConnection, user_id: str, day: date) -> set[str]:
+    """Return the orders that a book of this trading day has shown: a later one without them is not the whole book."""
+    found = await tx.scalars(
+        select(_seen.order_no).where(_seen.user_id == user_id, _seen.trading_day == day, _seen.status.is_not(None))
+    )
+    return set(found)
 
 
 async def attach(tx: AsyncConnection, user_id: str, day: date, order_nos: Iterable[str], intent_id: UUID) -> None:
@@ -113,8 +133,9 @@ async def remember_history(tx: AsyncConnection, user_id: str, order_no: str, cor
     )
 
 
-def _facts(row: BookRow) -> dict[str, Any]:
+def _facts(row: BookRow, came_from: Mapping[str, UUID]) -> dict[str, Any]:
     return {
+        "intent_id": came_from.get(row.order.order_no or ""),
         "quantity": row.order.quantity,
         "status": str(row.order.status),
         "rejection_reason": row.order.rejection_reason,
@@ -125,7 +146,7 @@ def _facts(row: BookRow) -> dict[str, Any]:
 def _differs(facts: dict[str, Any], known: SeenOrder | None) -> bool:
     if known is None:
         return True
-    is_news = facts["correlation"] is not None and known.correlation is None
+    is_news = any(facts[name] is not None and getattr(known, name) is None for name in ("correlation", "intent_id"))
     return is_news or any(facts[name] != getattr(known, name) for name in ("quantity", "status", "rejection_reason"))
 
 

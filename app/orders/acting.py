@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.broker.verdicts import Verdict
+from app.broker.verdicts import NOT_SENT, Verdict, refused
 from app.clock import monotonic
 from app.db import Database, Transaction
 from app.observability import logger
 from app.orderbook import store as orderbook
 from app.orders import store
-from app.orders.intents import Action, Beginning, Intent, ResolvedBy
+from app.orders.intents import NOT_STORED, Action, Beginning, Intent, ResolvedBy
 from app.orders.underway import Underway
 from app.problems import IdempotencyKeyInUse, IdempotencyKeyReused, PlacementUnresolved, TemporarilyUnavailable
 from app.safeguards import watches
@@ -39,8 +39,6 @@ _MARGIN = timedelta(seconds=2)
 _ACCEPTED_LOOK = timedelta(seconds=2)
 """The broker says Ok before its risk system has looked; a late refusal is found by a look at the book."""
 
-NOT_STORED = "outcome-not-stored"
-
 
 @dataclass(frozen=True)
 class Risk:
@@ -57,7 +55,11 @@ Send = Callable[[SecretStr, str | None, float], Awaitable[Verdict]]
 
 @dataclass(frozen=True)
 class Wish:
-    """One thing to be done for one investor. `twin_of` is the likeness of an order that must not be doubled."""
+    """One thing to be done for one investor.
+
+    With `refuses_twin` an order of the same `likeness` whose outcome nobody knows stands in its way. What is no news
+    was wanted before, and quickens no looks at the book.
+    """
 
     action: Action
     terms: Mapping[str, Any]
@@ -67,6 +69,7 @@ class Wish:
     repeatable: Repeatable | None = None
     order_no: str | None = None
     refuses_twin: bool = False
+    is_news: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class Actor:
             earlier = await store.find_by_key(tx, investor.user_id, repeatable.key)
         return _replayed(earlier, repeatable) if earlier else None
 
+    async def refuse_halted(self, user_id: str) -> None:
+        """Raise `TradingHalted` before anything is read for nothing; it is judged again where it counts."""
+        async with self._db.transaction() as tx:
+            await refuse_if_halted(tx, user_id)
+
     async def do(self, investor: Investor, wish: Wish) -> Done:
         """Do it, to the end, whoever hangs up meanwhile.
 
@@ -107,14 +115,20 @@ class Actor:
 
     async def _do(self, investor: Investor, wish: Wish) -> Done:
         write_by = monotonic() + _SEND_WINDOW.total_seconds()  # before the store's clock begins to count
-        async with self._db.transaction() as tx:
-            await self.ledger.lock(tx, investor.user_id)
-            earlier = await self._find_earlier(tx, investor, wish)
-            if earlier:
-                return earlier
-            await self._judge(tx, investor, wish)
-            token = investor.token()
-            intent = await self._intend(tx, investor, wish)
+        intent: Intent | None = None
+        try:
+            async with self._db.transaction() as tx:
+                await self.ledger.lock(tx, investor.user_id)
+                earlier = await self._find_earlier(tx, investor, wish)
+                if earlier:
+                    return earlier
+                await self._judge(tx, investor, wish)
+                token = investor.token()
+                intent = await self._intend(tx, investor, wish)
+        except TemporarilyUnavailable:
+            if intent:  # committed perhaps, and only the word of it lost: certainly nothing has been sent, nor will be
+                await self._stored(intent, refused(NOT_SENT))
+            raise
         verdict = await wish.send(token, intent.correlation, write_by)
         if verdict.is_alarming:
             _log.error("order_call_not_found", action=wish.action, intent=str(intent.id))
@@ -131,15 +145,15 @@ class Actor:
         if wish.risk:
             await refuse_if_halted(tx, investor.user_id)
             if wish.risk.quantity is not None:
-                await self._judge_caps(tx, investor.user_id, wish.risk.quantity, wish.risk)
+                await self._judge_caps(tx, investor.user_id, wish.risk)
         if wish.refuses_twin and (twin := await store.find_unknown_like(tx, investor.user_id, wish.likeness)):
             raise PlacementUnresolved(placementId=str(twin))
 
-    async def _judge_caps(self, tx: Transaction, user_id: str, quantity: int, risk: Risk) -> None:
+    async def _judge_caps(self, tx: Transaction, user_id: str, risk: Risk) -> None:
         caps = await caps_of(tx, user_id, self._settings)
         is_counted = risk.is_new_order and caps.orders_per_day is not None
         orders_today = await store.count_today(tx, user_id) if is_counted else None
-        refuse_over_cap(caps, quantity=quantity, value=risk.value, orders_today=orders_today)
+        refuse_over_cap(caps, quantity=risk.quantity or 0, value=risk.value, orders_today=orders_today)
 
     async def _intend(self, tx: Transaction, investor: Investor, wish: Wish) -> Intent:
         intent = await store.begin(
@@ -155,7 +169,8 @@ class Actor:
                 patience=self._patience,
             ),
         )
-        await watches.watch_from(tx, investor.user_id, intent.doubtful_at)
+        if wish.is_news:
+            await watches.watch_from(tx, investor.user_id, intent.doubtful_at)
         facts = _flat(intent.wanted) | {"intent": str(intent.id), "correlation": intent.correlation}
         await self.ledger.write(
             tx,
@@ -200,13 +215,16 @@ class Actor:
         settled = await store.settle(
             tx, intent.id, verdict.outcome, verdict.reason, ResolvedBy.BROKER, is_watched=is_watched
         )
-        if intent.action is Action.PLACE:
+        if intent.action is Action.PLACE and verdict.order_nos:
             await orderbook.attach(tx, intent.user_id, intent.trading_day, verdict.order_nos, intent.id)
         if is_watched:
             is_urgent = verdict.outcome is Outcome.UNKNOWN
             within = timedelta(seconds=1) if is_urgent else _ACCEPTED_LOOK
             await watches.look_soon(tx, intent.user_id, within, is_urgent=is_urgent)
         if settled is None:  # the reconciler was faster and knows better
+            for number in verdict.order_nos:
+                facts = {"intent": str(intent.id), "orderNo": number}
+                await self.ledger.write(tx, intent.user_id, "order-named-late", actor="service", facts=facts)
             return await store.find_any(tx, intent.id) or intent
         await self.write_outcome(tx, intent, verdict.outcome, verdict.reason, verdict.order_nos)
         return settled

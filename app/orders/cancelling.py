@@ -1,11 +1,18 @@
 """Cancels what a user wanted cancelled before anybody knew that it was there."""
 
+from datetime import timedelta
+
 from app.orderbook import store as orderbook
 from app.orders import store
 from app.orders.acting import Actor
 from app.orders.changing import cancel_each
 from app.orders.intents import Intent
 from app.sessions.asking import Investor
+from app.trading import Outcome
+
+_MOST_TRIES = 3
+_UNKNOWN_FOR = timedelta(seconds=30)
+"""Then the cancel itself was perhaps lost; cancelling twice is cancelling."""
 
 
 async def cancel_what_turned_up(actor: Actor, investor: Investor, intents: list[Intent]) -> None:
@@ -18,4 +25,17 @@ async def cancel_what_turned_up(actor: Actor, investor: Investor, intents: list[
         numbers = [order.order_no for orders in found.values() for order in orders if not order.is_final]
         since = min(each.created_at for each in wanted.values())
         begun = await store.cancels_of(tx, investor.user_id, numbers, since)
-    await cancel_each(actor, investor, [number for number in numbers if number not in begun])
+    left = [number for number in numbers if _is_worth_trying(begun.get(number, []))]
+    await cancel_each(actor, investor, left, is_wanted_earlier=True)
+
+
+def _is_worth_trying(before: list[Intent]) -> bool:
+    """Say whether to send another cancel: not while one works, and not for ever where the broker keeps refusing."""
+    is_working = any(_may_work_yet(each) for each in before)
+    return not is_working and len(before) < _MOST_TRIES
+
+
+def _may_work_yet(cancel: Intent) -> bool:
+    if cancel.outcome is Outcome.UNKNOWN:
+        return cancel.now - cancel.created_at < _UNKNOWN_FOR
+    return cancel.outcome is Outcome.ACCEPTED

@@ -16,7 +16,7 @@ from app.ordering import OrderChange, OrderTerms, canonical, price_refusals
 from app.orders import store
 from app.orders.acting import Actor, Done, Risk, Wish
 from app.orders.intents import BEFORE, Action, Intent, likeness
-from app.orders.placing import allowance_refusals, refuse
+from app.orders.refusing import allowance_refusals, refuse
 from app.problems import InvalidRequest, NotFound, Problem
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor
@@ -41,7 +41,7 @@ async def modify_order(
     present = _terms_of(row)
     wanted = change.applied_to(present)
     refuse(price_refusals(wanted))
-    if wanted.order_type != present.order_type:
+    if (wanted.order_type, wanted.quantity) != (present.order_type, present.quantity):
         refuse(allowance_refusals(wanted, caller, settings))
 
     async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
@@ -59,8 +59,10 @@ async def modify_order(
     return await actor.do(caller, wish)
 
 
-async def cancel_order(actor: Actor, investor: Investor, order_no: str, key: str | None = None) -> Done:
-    """Cancel one order of the investor's own; safe to repeat, and sends nothing where it is known to be cancelled.
+async def cancel_order(
+    actor: Actor, investor: Investor, order_no: str, key: str | None = None, *, is_wanted_earlier: bool = False
+) -> Done:
+    """Cancel one order of the investor's own; safe to repeat, and sends nothing where the order is known to be final.
 
     Raises `NotFound` for an order that is not his, and what reading and `Actor.do` raise.
     """
@@ -75,7 +77,15 @@ async def cancel_order(actor: Actor, investor: Investor, order_no: str, key: str
         verdict = await investor.gateway.cancel(token, order_no, write_by)
         return await _looked_up(investor, order_no, verdict)
 
-    wish = Wish(Action.CANCEL, {"orderNo": order_no}, send, likeness({}), repeatable=request, order_no=order_no)
+    wish = Wish(
+        action=Action.CANCEL,
+        terms={"orderNo": order_no},
+        send=send,
+        likeness=likeness({}),
+        repeatable=request,
+        order_no=order_no,
+        is_news=not is_wanted_earlier,
+    )
     return await actor.do(investor, wish)
 
 
@@ -96,17 +106,19 @@ async def cancel_all(actor: Actor, investor: Investor) -> list[CancelledOrder]:
     return await cancel_each(actor, investor, numbers)
 
 
-async def cancel_each(actor: Actor, investor: Investor, order_nos: list[str]) -> list[CancelledOrder]:
-    """Cancel these orders, a few at a time; what one of them ends with keeps no other from being cancelled."""
+async def cancel_each(
+    actor: Actor, investor: Investor, order_nos: list[str], *, is_wanted_earlier: bool = False
+) -> list[CancelledOrder]:
+    """Cancel these orders, a few at a time; no problem of one keeps another from being cancelled."""
     gate = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def cancel(order_no: str) -> CancelledOrder:
         async with gate:
             try:
-                intent = (await cancel_order(actor, investor, order_no)).intent
+                done = await cancel_order(actor, investor, order_no, is_wanted_earlier=is_wanted_earlier)
             except Problem as problem:
                 return CancelledOrder(order_no, Outcome.REFUSED, problem.detail or problem.slug, None)
-        return CancelledOrder(order_no, intent.outcome, intent.reason, intent.id)
+        return CancelledOrder(order_no, done.intent.outcome, done.intent.reason, done.intent.id)
 
     return list(await asyncio.gather(*(cancel(number) for number in order_nos)))
 

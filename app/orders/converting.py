@@ -7,19 +7,22 @@ from app.broker.verdicts import Verdict
 from app.ordering import Conversion, canonical, conversion_refusals
 from app.orders.acting import Actor, Done, Risk, Wish
 from app.orders.intents import BEFORE, Action, likeness
-from app.orders.placing import refuse
+from app.orders.refusing import conversion_allowance_refusals, refuse
 from app.problems import BrokerFault, BrokerRateLimited, BrokerTimeout, BrokerUnavailable
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor
+from app.settings import Settings
 from app.trading import Position
 
 
-async def convert_position(actor: Actor, caller: Caller, conversion: Conversion, key: str) -> Done:
+async def convert_position(actor: Actor, caller: Caller, settings: Settings, conversion: Conversion, key: str) -> Done:
     """Convert a position; raises `InvalidRequest`, and what `Actor.do` raises."""
     refuse(conversion_refusals(conversion))
     request = repeatable(key, "POST", "/v1/positions/convert", canonical(conversion))
     if earlier := await actor.replay(caller, request):
         return earlier
+    refuse(conversion_allowance_refusals(conversion, caller, settings))
+    await actor.refuse_halted(caller.user_id)
 
     async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
         return await caller.gateway.convert(token, conversion, write_by)

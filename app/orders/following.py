@@ -39,13 +39,16 @@ def _cancel_outcome(status: OrderStatus) -> Found | None:
 
 
 def _modify_outcome(intent: Intent, row: BookRow) -> Found | None:
-    """Compare what was to change with what stands; a final order that differs can't be modified any more."""
+    """Compare what was to change with what stands; a final order that stands as before was not modified."""
     asked, before = _compared(OrderTerms.model_validate(intent.wanted)), _compared(_before(intent))
     stands = _shown(row)
     changed = [name for name in asked if asked[name] != before.get(name)]
     if changed and all(stands[name] == asked[name] for name in changed):
         return Outcome.ACCEPTED, None
-    return (Outcome.REFUSED, f"The order is {row.order.status}.") if changed and row.order.status.is_final else None
+    is_as_before = bool(changed) and all(stands[name] == before[name] for name in changed if name in before)
+    return (
+        (Outcome.REFUSED, f"The order is {row.order.status}.") if is_as_before and row.order.status.is_final else None
+    )
 
 
 def _before(intent: Intent) -> OrderTerms | None:

@@ -13,6 +13,15 @@ from app.safeguards.idempotency import Repeatable
 from app.trading import Outcome
 
 SENDING = "sending"
+
+# Reasons of our own, beside the broker's words, the slugs of problems, and `not-sent` of the broker package:
+NOT_FOUND_AT_BROKER = "not-found-at-broker"
+SENDER_LOST = "sender-lost"
+TRADING_DAY_OVER = "trading-day-over"
+NOT_IN_THE_BOOK = "not-in-the-book"
+ONE_OF_CANDIDATES = "may-be-one-of-candidates"
+NOT_STORED = "outcome-not-stored"
+
 BEFORE = "before"
 """Among an intent's terms: how things stood before, by which one can tell afterwards whether it was done."""
 

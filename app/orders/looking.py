@@ -11,6 +11,7 @@ from app.ordering import OrderTerms
 from app.orders.intents import Action, Intent
 from app.trading import OrderStatus, Outcome, Position, Variety
 
+_LONGEST_WEEKEND = timedelta(days=6)
 _READ_AGAIN = timedelta(minutes=1)
 
 
@@ -23,6 +24,8 @@ class Book:
     seen: dict[str, SeenOrder]
     correlations: dict[str, UUID]
     has_echo: bool
+    is_whole: bool
+    """Whether what it does not show is not there: every row names its order, and none that was there is gone."""
     is_searched: bool = False
     """Whether the histories of what might be ours have been read as well, as far as they could be."""
     positions: list[Position] | None = None
@@ -57,9 +60,13 @@ def is_complete(intent: Intent, orders: list[SeenOrder]) -> bool:
         return False
     if intent.cancel_wanted_at:
         return all(each.is_final for each in orders)
-    is_resting = intent.terms.get("variety") == Variety.AMO  # it waits for tomorrow's market as `AMO received`
-    waiting = {None, OrderStatus.UNKNOWN} | (set() if is_resting else {OrderStatus.ACCEPTED})
-    return all(each.status not in waiting for each in orders)
+    return all(each.status not in {None, OrderStatus.UNKNOWN, OrderStatus.ACCEPTED} for each in orders)
+
+
+def rests_overnight(intent: Intent, now: datetime) -> bool:
+    """Say whether an accepted order waits for the next market, so that a refusal of it comes on another day."""
+    is_amo = intent.terms.get("variety") == Variety.AMO and intent.state == Outcome.ACCEPTED
+    return is_amo and now - intent.created_at < _LONGEST_WEEKEND
 
 
 def _is_worth_reading(order: SeenOrder, now: datetime) -> bool:

@@ -1,11 +1,13 @@
 """Cursors of lists that go on: opaque to a caller, and refused when they are none of ours."""
 
 import base64
+import re
 from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
 from app.clock import IST
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _YEARS = range(2000, 2200)  # before it there was no service; beyond it calendars and databases end
 
 
@@ -32,6 +34,18 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
     if moment.tzinfo is None or moment.year not in _YEARS:
         raise BadCursor
     return moment, found
+
+
+def read_moment(given: object) -> object:
+    """Return the day or the moment that a text names; raises `ValueError` for anything else."""
+    if not isinstance(given, str):
+        return given
+    if _DAY.fullmatch(given):
+        return date.fromisoformat(given)
+    moment = datetime.fromisoformat(given)
+    if moment.tzinfo is None:
+        raise ValueError("must be a day, or a moment with its offset")
+    return moment
 
 
 def beginning_of(given: date | None) -> datetime | None:

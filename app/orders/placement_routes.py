@@ -5,14 +5,15 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 
 from app.dependencies import State
 from app.orders.changing import cancel_placement
 from app.orders.intents import Action
+from app.orders.paging import read_moment
 from app.orders.routes import ActorOf
 from app.orders.schemas import CancelledPlacement, Placement, PlacementList
-from app.orders.telling import Wanted, list_page, placement_of, read_placement, told_cancels
+from app.orders.telling import Wanted, list_page, placement_as_known, read_placement, told_cancels
 from app.problem_answers import BROKER_ACT, answers, may_stay_unknown
 from app.problems import InvalidRequest, NotFound, NotSignedIn, SessionExpired, TemporarilyUnavailable
 from app.sessions.current import SignedIn
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["placements"])
 _OURS = (NotSignedIn, SessionExpired, InvalidRequest, TemporarilyUnavailable)
 
 PlacementId = Annotated[UUID, Path(alias="placementId", description="As the answer to the placement named it")]
-Moment = date | AwareDatetime | None
+Moment = Annotated[AwareDatetime | date | None, BeforeValidator(read_moment)]
 
 
 @router.get("/placements", responses=answers(*_OURS))
@@ -58,5 +59,6 @@ async def cancel_whole_placement(
 ) -> CancelledPlacement:
     """Cancel all orders of a placement; of an unknown one, whatever turns up."""
     intent, cancels = await cancel_placement(actor, investor, placement_id)
-    told, response.status_code = told_cancels(cancels, await placement_of(state["db"], intent))
+    now = await placement_as_known(state["db"], intent, is_fresh=True)
+    told, response.status_code = told_cancels(cancels, now)
     return told

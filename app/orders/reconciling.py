@@ -21,8 +21,18 @@ from app.orderbook.store import SeenOrder
 from app.orders import store
 from app.orders.acting import Actor
 from app.orders.following import Found, conversion_outcome, order_outcome
-from app.orders.intents import SENDING, Action, Intent, ResolvedBy
-from app.orders.looking import Book, histories_to_read, is_complete, sought_by
+from app.orders.intents import (
+    NOT_FOUND_AT_BROKER,
+    NOT_IN_THE_BOOK,
+    ONE_OF_CANDIDATES,
+    SENDER_LOST,
+    SENDING,
+    TRADING_DAY_OVER,
+    Action,
+    Intent,
+    ResolvedBy,
+)
+from app.orders.looking import Book, histories_to_read, is_complete, rests_overnight, sought_by
 from app.problems import BrokerSessionExpired, Problem
 from app.safeguards import watches
 from app.safeguards.watches import Claim
@@ -31,11 +41,6 @@ from app.trading import OrderStatus, Outcome, Position
 
 _log = logger("reconciler")
 
-NOT_FOUND_AT_BROKER = "not-found-at-broker"
-SENDER_LOST = "sender-lost"
-TRADING_DAY_OVER = "trading-day-over"
-NOT_IN_THE_BOOK = "not-in-the-book"
-ONE_OF_CANDIDATES = "may-be-one-of-candidates"
 
 _ABSENT_FOR = timedelta(minutes=5)
 _MOST_HISTORIES = 6  # read in one look; each is a call that somebody else might need
@@ -64,12 +69,12 @@ class Reconciler:
             await self._note(intents, BrokerSessionExpired.slug)
             raise
         book = await self._attribute(claimed, reading.answer, now)
-        await self._conclude(investor.user_id, intents, book)  # what the book proves waits for nothing else
+        await self._conclude(claimed, intents, book)  # what the book proves waits for nothing else
         left = _left_of(intents, await self._still_open(investor.user_id))
         if left:
             book = await self._search_histories(investor, left, book)
             positions = await _positions(investor, left)
-            await self._conclude(investor.user_id, left, replace(book, is_searched=True, positions=positions))
+            await self._conclude(claimed, left, replace(book, is_searched=True, positions=positions))
         return await self._still_open(investor.user_id)
 
     async def _open_intents(self, claimed: Claim) -> tuple[list[Intent], datetime]:
@@ -79,7 +84,7 @@ class Reconciler:
             found: list[Intent] = []
             for intent in await store.watched(tx, claimed.user_id):
                 current = await self._given_up(tx, intent) if intent.state == SENDING else intent
-                if intent.trading_day < trading_day(now):
+                if intent.trading_day < trading_day(now) and not rests_overnight(current, now):
                     await _close_day(tx, current)
                 else:
                     found.append(current)
@@ -96,15 +101,15 @@ class Reconciler:
         numbers = [row.order.order_no for row in rows if row.order.order_no]
         async with self._db.transaction() as tx:
             known = await orderbook.find_seen(tx, user_id, numbers)
-            await orderbook.record(tx, user_id, day, rows, known)
             correlations = await store.correlations(tx, user_id, day)
             found = by_correlation(rows, known, correlations)
-            for number, intent_id in found.items():
-                await orderbook.attach(tx, user_id, day, [number], intent_id)
+            await orderbook.record(tx, user_id, day, rows, known, came_from=found)
             if found and claimed.echo_seen_on != day:
                 await watches.remember_echo(tx, user_id, day)
             seen = await orderbook.find_seen(tx, user_id, numbers)
-        return Book(rows, as_of, seen, correlations, has_echo=bool(found) or claimed.echo_seen_on == day)
+            is_whole = is_clean(rows) and await orderbook.shown_on(tx, user_id, day) <= set(numbers)
+        has_echo = bool(found) or claimed.echo_seen_on == day
+        return Book(rows, as_of, seen, correlations, has_echo=has_echo, is_whole=is_whole)
 
     async def _search_histories(self, investor: Investor, intents: list[Intent], book: Book) -> Book:
         """Look for our correlation in the history of orders that may be ours; once found, it is remembered."""
@@ -143,10 +148,14 @@ class Reconciler:
                 await watches.remember_echo(tx, user_id, day)
         return intent_id is not None
 
-    async def _conclude(self, user_id: str, intents: list[Intent], book: Book) -> None:
+    async def _conclude(self, claimed: Claim, intents: list[Intent], book: Book) -> None:
+        """Settle what the book proves, unless our time is over: another may have looked meanwhile, or a day begun."""
+        user_id = claimed.user_id
         looked_for = {each.id for each in intents}
         async with self._db.transaction() as tx:
-            await self._ledger.lock(tx, user_id)
+            now = await self._ledger.lock(tx, user_id)
+            if now >= claimed.lease_until or trading_day(now) != trading_day(book.as_of):
+                return
             orders = await orderbook.orders_of(tx, looked_for)
             # Read again, now that nobody else can change them: meanwhile a cancel may have been asked for.
             for intent in _left_of(intents, await store.watched(tx, user_id)):
@@ -180,7 +189,7 @@ class Reconciler:
     async def _weigh_absence(self, tx: Transaction, intent: Intent, book: Book) -> None:
         """Count a clean read that does not show the order; refuse only what was absent for long, and with an echo."""
         candidates = suspects(book.rows, book.seen, sought_by(intent))
-        counts = is_clean(book.rows) and not candidates and book.as_of >= intent.doubtful_at
+        counts = book.is_whole and not candidates and book.as_of >= intent.doubtful_at
         absent_since = (intent.absent_since or book.as_of) if counts else None
         if absent_since and book.has_echo and book.as_of - absent_since >= _ABSENT_FOR:
             await self._settle(tx, intent, Outcome.REFUSED, NOT_FOUND_AT_BROKER, is_watched=True)

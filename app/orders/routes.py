@@ -12,7 +12,8 @@ from app.ordering import Conversion, NewOrder, OrderChange, OrderTerms, price_re
 from app.orders.acting import Actor, Done
 from app.orders.changing import cancel_all, cancel_order, modify_order
 from app.orders.converting import convert_position
-from app.orders.placing import place_order, refuse
+from app.orders.placing import place_order
+from app.orders.refusing import refuse
 from app.orders.schemas import Cancellations, Placement
 from app.orders.telling import cancelled, told
 from app.problem_answers import BROKER_ACT, BROKER_READ, NEW_RISK, answers, may_stay_unknown
@@ -153,7 +154,7 @@ async def convert(
     *, investor: SignedIn, state: State, actor: ActorOf, response: Response, key: NeededKey, conversion: Conversion
 ) -> Placement:
     """Convert a position, or a part of it, from one product to another."""
-    return await _tell(response, await convert_position(actor, investor, conversion, key), state)
+    return await _tell(response, await convert_position(actor, investor, state["settings"], conversion, key), state)
 
 
 async def _tell(response: Response, done: Done, state: State) -> Placement:

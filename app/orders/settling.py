@@ -47,6 +47,7 @@ async def settle_by_hand(  # what a person has to say
         if intent is None:
             raise CannotSettle(f"There is no placement {intent_id}.")
         await ledger.lock(tx, intent.user_id)
+        intent = await store.find_any(tx, intent_id) or intent  # as it is now that nobody else can change it
         await _refuse_impossible(tx, intent, outcome, order_nos)
         settled = await store.settle(
             tx, intent_id, outcome, reason, ResolvedBy.OPERATOR, is_watched=intent.action is Action.PLACE

@@ -153,15 +153,19 @@ async def correlations(tx: AsyncConnection, user_id: str, day: date) -> dict[str
     return {str(row.correlation): row.id for row in rows}
 
 
-async def cancels_of(tx: AsyncConnection, user_id: str, order_nos: list[str], since: datetime) -> set[str]:
-    """Return for which of these orders a cancel has been begun since then that the broker has not refused."""
-    rows = await tx.scalars(
-        select(_i.order_no).where(
-            _i.user_id == user_id, _i.action == Action.CANCEL, _i.order_no.in_(order_nos), _i.created_at >= since,
-            _i.state != Outcome.REFUSED,
+async def cancels_of(
+    tx: AsyncConnection, user_id: str, order_nos: list[str], since: datetime
+) -> dict[str, list[Intent]]:
+    """Return the cancels of each of these orders that have been begun since then."""
+    rows = await tx.execute(
+        select(*_COLUMNS).where(
+            _i.user_id == user_id, _i.action == Action.CANCEL, _i.order_no.in_(order_nos), _i.created_at >= since
         )
-    )  # fmt: skip
-    return {str(each) for each in rows}
+    )
+    found: dict[str, list[Intent]] = {}
+    for row in rows:
+        found.setdefault(row.order_no, []).append(_intent(row))
+    return found
 
 
 async def list_placements(tx: AsyncConnection, user_id: str, page: Page) -> tuple[list[Intent], str | None]:

@@ -14,7 +14,7 @@ from app.orderbook.store import SeenOrder
 from app.orders import store
 from app.orders.acting import Done
 from app.orders.changing import CancelledOrder
-from app.orders.intents import Action, Intent, Page
+from app.orders.intents import NOT_FOUND_AT_BROKER, Action, Intent, Page
 from app.orders.paging import BadCursor, BadMoment, beginning_of, end_of
 from app.orders.schemas import Cancelled, CancelledPlacement, Placement, PlacementList, shown
 from app.problems import (
@@ -27,8 +27,6 @@ from app.problems import (
 )
 from app.settings import Settings
 from app.trading import Outcome
-
-NOT_FOUND_AT_BROKER = "not-found-at-broker"
 
 _SENTENCES = {
     NOT_SENT: "Nothing was sent: there was no connection to the broker in time.",
@@ -49,7 +47,7 @@ class Told:
 
 async def told(done: Done, db: Database, settings: Settings) -> Told:
     """Return an outcome as it is told; raises `OrderRefused`, or `BrokerSessionExpired` when that has just died."""
-    intent, placement = done.intent, await _placement_or_what_is_known(db, done.intent)
+    intent, placement = done.intent, await placement_as_known(db, done.intent)
     headers = {"Idempotency-Replayed": "true"} if done.is_replay else {}
     if placement.outcome is Outcome.REFUSED:
         if done.is_session_dead:
@@ -63,10 +61,10 @@ async def told(done: Done, db: Database, settings: Settings) -> Told:
     return Told(placement, HTTPStatus.CREATED if intent.action is Action.PLACE else HTTPStatus.OK, headers)
 
 
-async def _placement_or_what_is_known(db: Database, intent: Intent) -> Placement:
+async def placement_as_known(db: Database, intent: Intent, *, is_fresh: bool = False) -> Placement:
     """Return an intent as it is shown; what has been sent is told even when the database has gone meanwhile."""
     try:
-        return await placement_of(db, intent)
+        return await read_placement(db, intent.user_id, intent.id) if is_fresh else await placement_of(db, intent)
     except TemporarilyUnavailable:
         return shown(intent, [])
 

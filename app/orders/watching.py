@@ -41,6 +41,10 @@ class Wait:
 
     time: timedelta | None
 
+    def after(self, seconds: float) -> "Wait":
+        """Return what is left of it when some of it is over: a pace counts from look to look."""
+        return self if self.time is None else Wait(max(self.time - timedelta(seconds=seconds), timedelta(0)))
+
 
 class Watching:
     """The loop of one replica."""
@@ -84,7 +88,9 @@ class Watching:
             return await watches.claim(tx, free, _LEASE)
 
     async def _look_and_release(self, claimed: Claim) -> None:
+        began_at = monotonic()
         wait = await self._safely(self._look(claimed), "look_failed") or Wait(_AFTER_FAULT)
+        wait = wait.after(monotonic() - began_at)
         await self._safely(self._release(claimed, wait), "lease_not_released")  # then it ends by itself
 
     async def _release(self, claimed: Claim, wait: Wait) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -151,7 +151,13 @@ class Ledger:
 
 
 _held = select(ledger_heads).where(ledger_heads.c.chain == bindparam("held")).with_for_update().cte("held")
-_HOLD = select(_held, func.clock_timestamp().label("now"))  # outside, so that the time is that after the waiting
+_ASLEEP = "5s"
+"""Whoever stops in the middle of a decision, frozen or cut off, keeps a user's cancels waiting no longer than this."""
+_HOLD = select(
+    _held,
+    func.clock_timestamp().label("now"),  # outside, so that the time is that after the waiting
+    func.set_config("idle_in_transaction_session_timeout", _ASLEEP, true()).label("asleep"),  # of this transaction
+)
 _LAST_ROW = (
     select(ledger.c.number, ledger.c.mac)
     .where(ledger.c.chain == bindparam("of"))

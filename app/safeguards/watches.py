@@ -69,11 +69,11 @@ async def claim(tx: AsyncConnection, most: int, lease: timedelta) -> list[Claim]
     is_due = or_(_w.next_look_at <= func.now(), and_(_w.next_look_at.is_(None), has_session))
     is_free = or_(_w.lease_until.is_(None), _w.lease_until <= func.now())
     due = select(_w.user_id).where(is_due, is_free).order_by(_w.next_look_at).limit(most)
-    taken = due.with_for_update(skip_locked=True).scalar_subquery()
+    taken = due.with_for_update(skip_locked=True).cte("taken")  # which runs once, whatever the plan
     until = func.now() + lease
     rows = await tx.execute(
         update(watches)
-        .where(_w.user_id.in_(taken))
+        .where(_w.user_id.in_(select(taken.c.user_id)))
         .values(lease_until=until, next_look_at=until)
         .returning(_w.user_id, _w.lease_until, _w.watched_since, _w.echo_seen_on)
     )

@@ -84,6 +84,15 @@ def _create_intents() -> None:
     )
     op.create_index("intents_user_id_created_at_idx", "intents", ["user_id", "created_at", "id"])
     op.create_index("intents_user_id_trading_day_idx", "intents", ["user_id", "trading_day"])
+    op.create_index(
+        "intents_open_idx",
+        "intents",
+        ["user_id", "likeness"],
+        postgresql_where=sa.text("state IN ('sending', 'unknown')"),
+    )
+    op.create_index(
+        "intents_order_no_idx", "intents", ["user_id", "order_no"], postgresql_where=sa.text("order_no IS NOT NULL")
+    )
     op.create_index("intents_watched_idx", "intents", ["user_id"], postgresql_where=sa.text("is_watched"))
 
 
