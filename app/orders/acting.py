@@ -114,7 +114,6 @@ class Actor:
         return await self._underway.finish(self._do(investor, wish))
 
     async def _do(self, investor: Investor, wish: Wish) -> Done:
-        write_by = monotonic() + _SEND_WINDOW.total_seconds()  # before the store's clock begins to count
         intent: Intent | None = None
         try:
             async with self._db.transaction() as tx:
@@ -124,6 +123,7 @@ class Actor:
                     return earlier
                 await self._judge(tx, investor, wish)
                 token = investor.token()
+                write_by = monotonic() + _SEND_WINDOW.total_seconds()  # before the store's clock begins to count
                 intent = await self._intend(tx, investor, wish)
         except TemporarilyUnavailable:
             if intent:  # committed perhaps, and only the word of it lost: certainly nothing has been sent, nor will be

@@ -23,6 +23,7 @@ from app.sessions.asking import Caller, Investor
 from app.settings import Settings
 from app.trading import OrderStatus, Outcome, TransactionType
 
+_LOOK_UP_PATIENCE = 1.5  # seconds; the outcome has to be written before the sender is given up
 _MOST_AT_ONCE = 5  # cancels on their way together; the broker takes ten a second
 
 
@@ -152,8 +153,9 @@ async def _looked_up(investor: Investor, order_no: str, verdict: Verdict) -> Ver
     if verdict.outcome is not Outcome.REFUSED or verdict.is_watched or verdict.reason == NOT_SENT:
         return verdict
     try:
-        row = await find_row(investor, order_no)
-    except Problem:  # the broker's own words are the best that is known
+        async with asyncio.timeout(_LOOK_UP_PATIENCE):
+            row = await find_row(investor, order_no)
+    except (Problem, TimeoutError):  # the broker's own words are the best that is known
         return verdict
     return Verdict(Outcome.ACCEPTED) if row.order.status is OrderStatus.CANCELLED else verdict
 

@@ -28,7 +28,7 @@ _TODAY = cast(func.timezone("Asia/Kolkata", func.now()), Date)
 
 async def begin(tx: AsyncConnection, beginning: Beginning) -> Intent:
     """Write down an intent; its sender may let bytes go until `send_by`."""
-    send_by = func.now() + beginning.send_window
+    send_by = func.clock_timestamp() + beginning.send_window  # it may have waited for others of the user's
     row = await tx.execute(
         insert(intents)
         .values(

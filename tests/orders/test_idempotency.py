@@ -238,6 +238,20 @@ async def test_an_order_equal_to_one_still_unknown_is_refused_until_a_second_one
     assert len(broker.taken()) == 4
 
 
+async def test_an_order_equal_to_one_that_is_not_answered_at_once_is_refused_too(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader
+) -> None:
+    """Whoever gives up waiting and sends it under a fresh key would buy twice."""
+    broker.break_call("place", "hanging", times=1, after=True)
+    first = asyncio.create_task(asha.place())
+    await received(broker, "place")
+    await replicas.store.rows.execute("UPDATE intents SET send_by = now()")
+    twin = await asha.place(at=replicas.second)
+    assert (twin.status_code, slug(twin)) == (409, "placement-unresolved")
+    assert twin.json()["placementId"] == (await first).json()["placementId"]
+    assert len(broker.received("place")) == 1
+
+
 async def test_an_equal_order_passes_again_when_the_first_is_known(
     replicas: Replicas, broker: SimulatedBroker, asha: Trader
 ) -> None:

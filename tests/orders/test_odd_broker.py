@@ -112,7 +112,8 @@ async def test_a_list_goes_on_where_the_page_before_ended(asha: Trader) -> None:
     placed = [(await asha.place(quantity=number)).json()["placementId"] for number in (1, 2, 3)]
     order_no = await asha.placed(quantity=4)
     await asha.delete(f"/v1/orders/{order_no}")
-    listed, cursor = [], ""
+    listed: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = (await asha.get("/v1/placements", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
         listed += [each["placementId"] for each in page["placements"]]

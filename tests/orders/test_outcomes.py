@@ -60,7 +60,7 @@ async def test_an_accepted_order_is_told_with_its_number(
     assert (await asha.get(f"{replicas.second.url}{answer.headers['location']}")).json() == placement
     assert sent(broker) == [[taken["item"]]]
     assert taken["item"] == {
-        "exchange": "NSE", "tradingSymbol": "IDEA-EQ", "qty": "10", "price": "14.00", "product": "CNC",
+        "exchange": "NSE", "tradingSymbol": "YESBANK-EQ", "qty": "10", "price": "14.00", "product": "CNC",
         "transType": "B", "priceType": "L", "orderType": "Regular", "ret": "DAY", "source": "API", "triggerPrice": "",
         "disclosedQty": "", "mktProtection": "", "target": "", "stopLoss": "", "trailingPrice": "",
         "remarks": taken["remarks"],

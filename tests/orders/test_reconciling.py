@@ -29,7 +29,7 @@ def placed_elsewhere(broker: SimulatedBroker, **changed: str) -> str:
         and "authorization" in each["headers"]
     )  # fmt: skip
     url, headers = f"{broker.url}{ORDER_PATHS['place'][0]}", {"Authorization": token}
-    answer = httpx.post(url, json=[an_order(**changed)], headers=headers)
+    answer = httpx.post(url, json=[an_order(**{"tradingSymbol": "YESBANK-EQ"} | changed)], headers=headers)
     number: str = answer.json()[0]["result"][0]["orderNo"]
     return number
 
@@ -246,7 +246,8 @@ async def test_an_order_of_another_origin_is_a_candidate_and_keeps_it_open(
 
 @pytest.mark.parametrize(
     ("changed", "is_candidate"),
-    [({}, True), ({"qty": "4"}, True), ({"price": "13.90"}, True), ({"qty": "11"}, False), ({"transType": "S"}, False),
+    [({}, True), ({"qty": "4"}, True), ({"price": "13.90"}, True), ({"tradingSymbol": "YESBANK-BE"}, False),
+     ({"transType": "S"}, False),
      ({"tradingSymbol": "WIPRO-EQ"}, False), ({"exchange": "BSE"}, False), ({"remarks": "another vendor"}, False)],
 )  # fmt: skip
 async def test_what_might_be_a_slice_of_it_is_a_candidate(
@@ -395,7 +396,7 @@ async def test_an_unknown_modification_is_followed_up(
     await replicas.store.looked()
     if not taken:
         assert (await asha.placement(placement_id))["outcome"] == "unknown", "it may still arrive"
-        broker.set_price("IDEA-EQ", "13.90")
+        broker.set_price("YESBANK-EQ", "13.90")
         await replicas.store.looked()
     again = await asha.modify(order_no, {"price": "13.95", "quantity": 8}, key, at=replicas.second)
     assert again.status_code == (200 if taken else 422)
@@ -416,7 +417,7 @@ async def test_an_unknown_cancel_is_followed_up(
     await replicas.store.looked()
     if not taken:
         assert (await asha.placement(answer.json()["placementId"]))["outcome"] == "unknown"
-        broker.set_price("IDEA-EQ", "13.90")
+        broker.set_price("YESBANK-EQ", "13.90")
         await replicas.store.looked()
     again = await asha.delete(f"/v1/orders/{order_no}", headers=headers)
     assert again.status_code == (200 if taken else 422)

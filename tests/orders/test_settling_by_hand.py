@@ -40,7 +40,7 @@ async def test_what_is_unknown_is_listed_with_what_it_may_be(
     [order] = broker.taken()
     await asha.becomes(unknown, "unknown", such_that=lambda found: found["candidates"] == [order["orderNo"]])
     line = await said("placements", "unresolved", "--user", "ab1234", given=given)
-    assert line.startswith(f"{unknown} AB1234 PLACE IDEA-EQ: unknown for 0 min, since ")
+    assert line.startswith(f"{unknown} AB1234 PLACE YESBANK-EQ: unknown for 0 min, since ")
     assert line.endswith(f"may-be-one-of-candidates; it may be {order['orderNo']}")
     [listed] = json.loads(await said("placements", "unresolved", "--json", given=given))["unresolved"]
     assert (listed["placementId"], listed["candidates"]) == (unknown, [order["orderNo"]])

@@ -157,7 +157,7 @@ class Orders(RuleBasedStateMachine):
             case "history":
                 broker.break_call("orderHistory", "reset", user="*", times=2)
             case "fall" | "rise":
-                broker.set_price("IDEA-EQ", "13.90" if trouble == "fall" else "14.20")
+                broker.set_price("YESBANK-EQ", "13.90" if trouble == "fall" else "14.20")
             case "expire":
                 broker.expire()
                 self.is_expired = True

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from multiprocessing.process import BaseProcess
@@ -92,6 +93,7 @@ async def process(settings: Settings, log: Path, grace: int | None = None) -> As
 
 
 def _serve(settings: Settings, port: int, log: Path, grace: int | None) -> None:
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     sys.stdout = log.open("a", buffering=1, encoding="utf-8")
     configure_logging(level="INFO", log_format="json")
     config = uvicorn.Config(
@@ -99,3 +101,11 @@ def _serve(settings: Settings, port: int, log: Path, grace: int | None) -> None:
         timeout_graceful_shutdown=grace,
     )  # fmt: skip
     uvicorn.Server(config).run()
+
+
+def _end_with_the_tests() -> None:
+    """Leave nothing behind, even where the tests themselves were killed."""
+    tests = multiprocessing.parent_process()
+    if tests is not None:
+        tests.join()
+        os._exit(1)

@@ -21,10 +21,10 @@ PUBLIC = "http://127.0.0.1:2"  # where the one proxy before both would listen
 DEADLINE = "1"  # seconds for an order call; doubtful five seconds after it was begun
 
 ORDER = {
-    "exchange": "NSE", "tradingSymbol": "IDEA-EQ", "transactionType": "BUY", "quantity": 10, "product": "CNC",
+    "exchange": "NSE", "tradingSymbol": "YESBANK-EQ", "transactionType": "BUY", "quantity": 10, "product": "CNC",
     "orderType": "LIMIT", "price": "14.00",
 }  # fmt: skip
-"""Waits in the book: the price is 14.20."""
+"""Waits in the book, where nothing looks like it: its price is 100, and none of the seed is of its symbol."""
 TERMS = ORDER | {
     "triggerPrice": None, "validity": "DAY", "variety": "REGULAR", "disclosedQuantity": None,
 }  # fmt: skip

@@ -1,0 +1,124 @@
+"""What happens seldom and costs most: somebody asleep in a decision, an old reading that comes late, a broken commit."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.broker.wire import book_row
+from app.orderbook import store as orderbook
+from app.safeguards.audit import Ledger
+from tests.support.investor import slug
+from tests.support.ledgers import RING, opened
+from tests.support.replicas import CONVERSION, Replicas, Trader
+from tests.support.simulated import SimulatedBroker
+
+
+async def test_a_replica_asleep_within_a_decision_keeps_no_cancel_waiting_for_long(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader
+) -> None:
+    """It holds the user's chain of the ledger; the database ends it, and the cancel passes."""
+    order_no = await asha.placed()
+    asleep = await asyncpg.connect(replicas.database_url)
+    try:
+        await asleep.execute("BEGIN")
+        await asleep.execute(
+            "SELECT number, set_config('idle_in_transaction_session_timeout', '5s', true) FROM ledger_heads"
+            " WHERE chain = 'AB1234' FOR UPDATE"
+        )  # as Ledger.lock does it: held against the statement itself below
+        answer = await asha.delete(f"/v1/orders/{order_no}")
+        assert answer.status_code == 200
+        assert len(broker.received("cancel")) == 1
+    finally:
+        asleep.terminate()
+
+
+async def test_whoever_holds_a_chain_may_not_fall_asleep_on_it(replicas: Replicas) -> None:
+    db = opened(replicas.database_url)
+    async with db.transaction() as tx:
+        await Ledger(RING).lock(tx, "AB1234")
+        setting = (await tx.exec_driver_sql("SHOW idle_in_transaction_session_timeout")).scalar_one()
+    async with db.transaction() as tx:
+        after = (await tx.exec_driver_sql("SHOW idle_in_transaction_session_timeout")).scalar_one()
+    await db.aclose()
+    assert (setting, after) == ("5s", "0")
+
+
+async def test_an_old_reading_that_comes_late_takes_no_refusal_back(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader
+) -> None:
+    broker.order_switches(rejectNext={"reason": "RED:late", "afterSeconds": 1})
+    placement_id = (await asha.place()).json()["placementId"]
+    await asha.becomes(placement_id, "accepted", such_that=lambda found: found["orders"][0]["status"] == "REJECTED")
+    number = (await asha.placement(placement_id))["orders"][0]["orderNo"]
+    late = book_row({"orderno": number, "tradingsymbol": "IDEA-EQ", "qty": "10", "orderstatus": "PENDING"}, "remarks")
+    db = opened(replicas.database_url)
+    async with db.transaction() as tx:
+        await orderbook.record(tx, "AB1234", datetime.now(UTC).date(), [late], {})  # noqa: TID251  # a day of the machine's
+    await db.aclose()
+    [order] = (await asha.placement(placement_id))["orders"]
+    assert (order["status"], order["rejectionReason"]) == ("REJECTED", "RED:late")
+
+
+async def test_a_wanted_cancel_that_is_refused_is_tried_three_times_and_then_left(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader
+) -> None:
+    broker.order_switches(remarksIn="book")
+    broker.break_call("place", "reset", after=True, times=1)
+    placement_id = (await asha.place()).json()["placementId"]
+    broker.break_call("cancel", "notOk")
+    assert (await asha.delete(f"/v1/placements/{placement_id}")).status_code == 202
+    for _ in range(6):
+        await replicas.store.looked()
+    assert len(broker.received("cancel")) == 3
+    assert (await asha.placement(placement_id))["outcome"] == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("changed", "pointer"),
+    [({"exchange": "MCX"}, "/exchange"), ({"exchange": "NFO"}, "/exchange"), ({"toProduct": "MTF"}, "/toProduct")],
+)
+async def test_a_conversion_asks_what_an_order_asks(
+    broker: SimulatedBroker, asha: Trader, changed: dict[str, Any], pointer: str
+) -> None:
+    answer = await asha.act("POST", "/v1/positions/convert", CONVERSION | changed)
+    assert (answer.status_code, slug(answer)) == (422, "invalid-request")
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+    assert broker.received("convert") == []
+
+
+async def test_a_moment_at_midnight_is_a_moment_and_no_day(asha: Trader, replicas: Replicas) -> None:
+    placement_id = (await asha.place()).json()["placementId"]
+    begun = (await replicas.store.intent(placement_id))["created_at"]
+    midnight = f"{begun:%Y-%m-%d}T00:00:00Z"
+
+    async def listed(**asked: str) -> int:
+        return len((await asha.get("/v1/placements", params=asked)).json()["placements"])
+
+    assert (await listed(**{"from": midnight}), await listed(to=midnight)) == (1, 0)
+
+
+async def test_a_commit_that_breaks_sends_nothing_and_leaves_the_key_free(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader
+) -> None:
+    """Whether it was committed nobody was told; nothing has left, and nothing will."""
+    rows = replicas.store.rows
+    await rows.execute(
+        "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.2); PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
+    )
+    await rows.execute(
+        "CREATE CONSTRAINT TRIGGER lost_at_commit AFTER INSERT ON intents DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION hang_up()"
+    )
+    try:
+        answer = await asha.place("lost")
+    finally:
+        await rows.execute("DROP TRIGGER lost_at_commit ON intents")
+        await rows.execute("DROP FUNCTION hang_up")
+    assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
+    assert broker.received("place") == []
+    again = await asha.place("lost")
+    assert again.status_code == 201  # it was not committed this time: the key is free, and used once
+    assert len(broker.received("place")) == 1
