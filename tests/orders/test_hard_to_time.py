@@ -1,4 +1,4 @@
-"""What happens seldom and costs most: somebody asleep in a decision, an old reading that comes late, a broken commit."""
+"""What happens seldom and costs most: somebody asleep in a decision, an old reading that comes late, a bad commit."""
 
 from datetime import UTC, datetime
 from typing import Any
