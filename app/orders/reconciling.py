@@ -41,7 +41,6 @@ from app.trading import OrderStatus, Outcome, Position
 
 _log = logger("reconciler")
 
-
 _ABSENT_FOR = timedelta(minutes=5)
 _MOST_HISTORIES = 6  # read in one look; each is a call that somebody else might need
 _HISTORIES_DEADLINE = 8.0  # seconds for all of them; what they tell may wait, what the book has shown may not
