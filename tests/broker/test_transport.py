@@ -224,7 +224,8 @@ async def test_each_order_call_has_a_connection_of_its_own() -> None:
         opened.append(await reader.readuntil(b"{}"))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
         await writer.drain()
-        await reader.read()
+        with contextlib.suppress(ConnectionError):  # whoever closes with something unread resets
+            await reader.read()
         writer.close()
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
