@@ -3,25 +3,23 @@
 from dataclasses import replace
 
 from app.broker.gateway import Gateway
+from app.broker.values import drift
 from app.broker.wire import BookRow
 from app.clock import trading_day
-from app.observability import logger
 from app.orderbook import store
 from app.problems import NotFound
 from app.sessions.asking import Investor, Reading
 from app.trading import Order, OrderWithHistory
 
-_log = logger(__name__)
-
 
 async def ask_for_book(investor: Investor) -> Reading[list[BookRow]]:
-    """Return the book as the broker has it now; one that names somebody else is told to an operator, and believed.
+    """Return the book as the broker has it now; one that names somebody else is told once, and believed.
 
     Nobody has documented which of the broker's ids stands there, and a dealer's orders name the dealer.
     """
     reading = await investor.ask(Gateway.order_book)
     if any(row.owners and investor.user_id not in row.owners for row in reading.answer):
-        _log.error("book_names_another_user", user=investor.user_id)
+        drift("owner", "a row of the book names another id than its user's")
     return reading
 
 
