@@ -156,7 +156,6 @@ seen_orders = Table(
     Column("first_seen_at", _MOMENT, nullable=False),
     Column("last_changed_at", _MOMENT, nullable=False),
     Index("seen_orders_intent_id_idx", "intent_id"),
-    Index("seen_orders_user_id_trading_day_idx", "user_id", "trading_day"),
 )
 
 ledger = Table(

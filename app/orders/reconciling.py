@@ -106,9 +106,7 @@ class Reconciler:
             if found and claimed.echo_seen_on != day:
                 await watches.remember_echo(tx, user_id, day)
             seen = await orderbook.find_seen(tx, user_id, numbers)
-            is_whole = is_clean(rows) and await orderbook.shown_on(tx, user_id, day) <= set(numbers)
-        has_echo = bool(found) or claimed.echo_seen_on == day
-        return Book(rows, as_of, seen, correlations, has_echo=has_echo, is_whole=is_whole)
+        return Book(rows, as_of, seen, correlations, has_echo=bool(found) or claimed.echo_seen_on == day)
 
     async def _search_histories(self, investor: Investor, intents: list[Intent], book: Book) -> Book:
         """Look for our correlation in the history of orders that may be ours; once found, it is remembered."""
@@ -188,7 +186,7 @@ class Reconciler:
     async def _weigh_absence(self, tx: Transaction, intent: Intent, book: Book) -> None:
         """Count a clean read that does not show the order; refuse only what was absent for long, and with an echo."""
         candidates = suspects(book.rows, book.seen, sought_by(intent))
-        counts = book.is_whole and not candidates and book.as_of >= intent.doubtful_at
+        counts = is_clean(book.rows) and not candidates and book.as_of >= intent.doubtful_at
         absent_since = (intent.absent_since or book.as_of) if counts else None
         if absent_since and book.has_echo and book.as_of - absent_since >= _ABSENT_FOR:
             await self._settle(tx, intent, Outcome.REFUSED, NOT_FOUND_AT_BROKER, is_watched=True)

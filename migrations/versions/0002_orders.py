@@ -133,7 +133,6 @@ def _create_seen_orders() -> None:
         sa.ForeignKeyConstraint(["intent_id"], ["intents.id"], name="seen_orders_intent_id_fkey"),
     )
     op.create_index("seen_orders_intent_id_idx", "seen_orders", ["intent_id"])
-    op.create_index("seen_orders_user_id_trading_day_idx", "seen_orders", ["user_id", "trading_day"])
 
 
 def _create_ledger() -> None:
