@@ -18,7 +18,8 @@ from app.trading import Outcome
 NOT_SENT = "not-sent"
 """No byte left: there was no connection in time."""
 
-_ORDER_NO = re.compile(r"(?=[A-Za-z0-9-]*[1-9])[0-9A-Za-z-]{1,32}")  # "0", "-", "null" and "NaN" are no numbers
+_ORDER_NO = re.compile(r"(?=[A-Za-z0-9-]*[1-9])[0-9A-Za-z][0-9A-Za-z-]{0,31}")  # "0", "-1", "null" are none
+_SURELY_NEW = re.compile(r"(?:[^0-9]*[0-9]){8}")  # docs/broker.md, "Orders": it begins with the day
 _NOT_DONE = frozenset({"notok", "error", "fail", "failed", "failure", "rejected", "ec"})
 """Status words that say no; an unknown word proves nothing."""
 _REASONED = re.compile(r"\s*(RED|SAF|ORA|ALGO_CHK)\s*:")  # docs/broker.md, "Order calls": who refuses, and about what
@@ -121,8 +122,7 @@ def _of_bare_text(words: str) -> Verdict:
 
 def _of_envelopes(found: list[Envelope], status: int, proof: Proof) -> Verdict:
     """Any order number means accepted; only if every part says no is it refused."""
-    telling = found if proof is Proof.NEW_NUMBER else [each for each in found if each.is_ok]
-    rows = [lowered(row) for each in telling for row in each.result if isinstance(row, dict)]
+    rows = _rows_of(found, proof)
     order_nos = tuple(dict.fromkeys(number for row in rows if (number := _order_no(row))))
     noes = [each for each in found if not each.is_ok]
     refusals = [_words_of(each) for each in noes] + [words for row in rows if (words := _refusal_in(row))]
@@ -137,6 +137,17 @@ def _of_envelopes(found: list[Envelope], status: int, proof: Proof) -> Verdict:
     if found and not noes and proof is Proof.OK:
         return Verdict(Outcome.ACCEPTED)
     return unknown(BrokerFault.slug)
+
+
+def _rows_of(found: list[Envelope], proof: Proof) -> list[Row]:
+    """Return the rows that may prove something: those of an Ok, and of a refusal those with what is surely a number."""
+    rows = [lowered(row) for each in found if each.is_ok for row in each.result if isinstance(row, dict)]
+    if proof is Proof.NEW_NUMBER:
+        refused_rows = (
+            lowered(row) for each in found if not each.is_ok for row in each.result if isinstance(row, dict)
+        )
+        rows += [row for row in refused_rows if _SURELY_NEW.match(_order_no(row) or "")]
+    return rows
 
 
 def _of_noes(noes: list[Envelope], status: int) -> Verdict:

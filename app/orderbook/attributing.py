@@ -7,16 +7,19 @@ order sought is a candidate, and a person decides.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import get_args
 from uuid import UUID
 
 from app.broker.wire import BookRow
 from app.orderbook.store import SeenOrder
-from app.ordering import OrderTerms
+from app.ordering import Exchange, OrderTerms
 from app.trading import TransactionType
 
 _SURE_PART = 12
 """So many characters of a mark are ours beyond chance: the first is the same in all, the others have five bits each."""
 _LIKELY_PART = 4
+_SHORTEST_MARK = 6
+_EXCHANGES = frozenset(get_args(Exchange))
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,11 @@ def by_correlation(
 
 
 def recognised(echo: str | None, correlations: Mapping[str, UUID]) -> UUID | None:
-    """Return the placement that an echo belongs to, also where the broker has changed its case or cut its end off."""
+    """Return the placement that an echo belongs to, also where its case was changed, or its end cut, or more added."""
     if echo is None or len(echo) < _SURE_PART:
         return None
     plain = echo.upper()
-    found = {intent_id for mark, intent_id in correlations.items() if mark.upper().startswith(plain)}
+    found = {intent_id for mark, intent_id in correlations.items() if mark.startswith(plain) or mark in plain}
     return found.pop() if len(found) == 1 else None
 
 
@@ -68,11 +71,13 @@ def suspects(rows: Iterable[BookRow], seen: Mapping[str, SeenOrder], sought: Sou
 
 def _might_be(row: BookRow, seen: Mapping[str, SeenOrder], sought: Sought) -> bool:
     known = seen.get(row.order.order_no or "")
-    if known and (known.intent_id or known.first_seen_at < sought.created_at or _is_marked_by_others(known, sought)):
+    if known and (known.intent_id or known.first_seen_at < sought.created_at):
+        return False
+    if known and _is_marked_by_others(row, known, sought):
         return False
     order, terms = row.order, sought.terms
     return (
-        _agrees(order.exchange, terms.exchange)
+        (order.exchange not in _EXCHANGES or order.exchange == terms.exchange)
         and _agrees(order.trading_symbol, terms.trading_symbol)
         and (order.transaction_type not in set(TransactionType) or order.transaction_type == terms.transaction_type)
         and (order.quantity is None or order.quantity <= terms.quantity)
@@ -80,19 +85,24 @@ def _might_be(row: BookRow, seen: Mapping[str, SeenOrder], sought: Sought) -> bo
 
 
 def _agrees(shown: str | None, wanted: str) -> bool:
-    return shown is None or _plain(shown) == _plain(wanted)
+    """Say whether a symbol may be the one wanted, with or without its series."""
+    one, other = _plain(shown or ""), _plain(wanted)
+    return one.startswith(other) or other.startswith(one)
 
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.upper() if letter.isalnum())
 
 
-def _is_marked_by_others(known: SeenOrder, sought: Sought) -> bool:
-    """Say whether an order's history was read and has a mark that can't be ours, not even a mangled one."""
-    if known.history_read_at is None or known.correlation is None:
+def _is_marked_by_others(row: BookRow, known: SeenOrder, sought: Sought) -> bool:
+    """Say whether an order's history was read and has a mark that can't be ours, not even a mangled one.
+
+    What the book itself shows is no such mark, nor is a word as short as those that stand for none.
+    """
+    if known.history_read_at is None or known.correlation is None or known.correlation == row.correlation:
         return False
     mark = _plain(known.correlation)
-    return bool(mark) and not _plain(sought.correlation or "").startswith(mark[:_LIKELY_PART])
+    return len(mark) >= _SHORTEST_MARK and not _plain(sought.correlation or "").startswith(mark[:_LIKELY_PART])
 
 
 def _echoes(row: BookRow, seen: Mapping[str, SeenOrder]) -> tuple[str | None, str | None]:

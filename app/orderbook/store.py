@@ -98,6 +98,14 @@ async def record(  # what a book shows, and what is known of it
     )
 
 
+async def shown_on(tx: AsyncConnection, user_id: str, day: date) -> set[str]:
+    """Return the orders that a book of this trading day has shown: a later one without them is not the whole book."""
+    found = await tx.scalars(
+        select(_seen.order_no).where(_seen.user_id == user_id, _seen.trading_day == day, _seen.status.is_not(None))
+    )
+    return set(found)
+
+
 async def attach(tx: AsyncConnection, user_id: str, day: date, order_nos: Iterable[str], intent_id: UUID) -> None:
     """Write down which placement these orders came from; an order that has one keeps it."""
     numbers = sorted(set(order_nos))

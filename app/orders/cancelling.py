@@ -2,17 +2,20 @@
 
 from datetime import timedelta
 
+from app.broker.verdicts import NOT_SENT
 from app.orderbook import store as orderbook
 from app.orders import store
 from app.orders.acting import Actor
 from app.orders.changing import cancel_each
 from app.orders.intents import Intent
+from app.problems import BrokerRateLimited, BrokerSessionExpired
 from app.sessions.asking import Investor
 from app.trading import Outcome
 
 _MOST_TRIES = 3
-_UNKNOWN_FOR = timedelta(seconds=30)
-"""Then the cancel itself was perhaps lost; cancelling twice is cancelling."""
+_WORKS_FOR = timedelta(seconds=30)
+"""Then the cancel was perhaps lost, whatever was answered; cancelling twice is cancelling."""
+_LATER = frozenset({NOT_SENT, BrokerRateLimited.slug, BrokerSessionExpired.slug})
 
 
 async def cancel_what_turned_up(actor: Actor, investor: Investor, intents: list[Intent]) -> None:
@@ -32,10 +35,13 @@ async def cancel_what_turned_up(actor: Actor, investor: Investor, intents: list[
 def _is_worth_trying(before: list[Intent]) -> bool:
     """Say whether to send another cancel: not while one works, and not for ever where the broker keeps refusing."""
     is_working = any(_may_work_yet(each) for each in before)
-    return not is_working and len(before) < _MOST_TRIES
+    return not is_working and sum(_is_final_word(each) for each in before) < _MOST_TRIES
 
 
 def _may_work_yet(cancel: Intent) -> bool:
-    if cancel.outcome is Outcome.UNKNOWN:
-        return cancel.now - cancel.created_at < _UNKNOWN_FOR
-    return cancel.outcome is Outcome.ACCEPTED
+    return cancel.outcome is not Outcome.REFUSED and cancel.now - cancel.created_at < _WORKS_FOR
+
+
+def _is_final_word(cancel: Intent) -> bool:
+    """Say whether the broker refused this very cancel; a limit or a lost connection refuses nothing for good."""
+    return cancel.outcome is Outcome.REFUSED and cancel.reason not in _LATER

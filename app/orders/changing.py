@@ -191,9 +191,12 @@ def _asks_for_more(present: OrderTerms, wanted: OrderTerms) -> bool:
     """Say whether a change asks for more than what stands: more units, a higher price, or to be filled sooner."""
     if wanted.quantity > present.quantity or wanted.order_type != present.order_type:
         return True
+    fires_sooner = wanted.transaction_type is TransactionType.BUY and _is_above(
+        present.trigger_price, wanted.trigger_price
+    )
     is_sold_lower = wanted.transaction_type is TransactionType.SELL and _is_above(present.price, wanted.price)
     prices = ((wanted.price, present.price), (wanted.trigger_price, present.trigger_price))
-    return is_sold_lower or any(_is_above(after, before) for after, before in prices)
+    return fires_sooner or is_sold_lower or any(_is_above(after, before) for after, before in prices)
 
 
 def _is_above(one: Decimal | None, other: Decimal | None) -> bool:

@@ -24,6 +24,8 @@ class Book:
     seen: dict[str, SeenOrder]
     correlations: dict[str, UUID]
     has_echo: bool
+    is_whole: bool
+    """Whether what it does not show is not there: every row names its order, and none that it has shown is gone."""
     is_searched: bool = False
     """Whether the histories of what might be ours have been read as well, as far as they could be."""
     positions: list[Position] | None = None

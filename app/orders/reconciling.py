@@ -6,6 +6,7 @@ later overrides that. Nothing here sends an order (docs/decisions/0006).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -46,6 +47,10 @@ _MOST_HISTORIES = 6  # read in one look; each is a call that somebody else might
 _HISTORIES_DEADLINE = 8.0  # seconds for all of them; what they tell may wait, what the book has shown may not
 
 
+Cancel = Callable[[list[Intent]], Awaitable[None]]
+"""Cancels, of these, whatever was to be cancelled and has turned up."""
+
+
 class Reconciler:
     """One replica's eyes on the broker's book."""
 
@@ -54,8 +59,8 @@ class Reconciler:
         self._ledger = actor.ledger
         self._actor = actor
 
-    async def look(self, investor: Investor, claimed: Claim) -> list[Intent]:
-        """Look after everything of one user that needs it; return what still does.
+    async def look(self, investor: Investor, claimed: Claim, cancel: Cancel) -> list[Intent]:
+        """Look after everything of one user that needs it, and `cancel` what was to be cancelled; return what is left.
 
         Raises `BrokerSessionExpired` and the `Broker…` problems, with everything left as it was.
         """
@@ -69,12 +74,16 @@ class Reconciler:
             raise
         book = await self._attribute(claimed, reading.answer, now)
         await self._conclude(claimed, intents, book)  # what the book proves waits for nothing else
-        left = _left_of(intents, await self._still_open(investor.user_id))
+        still_open = await self._still_open(investor.user_id)
+        await cancel(still_open)
+        left = _left_of(intents, still_open)
         if left:
             book = await self._search_histories(investor, left, book)
             positions = await _positions(investor, left)
             await self._conclude(claimed, left, replace(book, is_searched=True, positions=positions))
-        return await self._still_open(investor.user_id)
+            still_open = await self._still_open(investor.user_id)
+            await cancel(still_open)
+        return still_open
 
     async def _open_intents(self, claimed: Claim) -> tuple[list[Intent], datetime]:
         """Return what is open on this trading day; what a sender left behind is unknown from now on."""
@@ -106,7 +115,9 @@ class Reconciler:
             if found and claimed.echo_seen_on != day:
                 await watches.remember_echo(tx, user_id, day)
             seen = await orderbook.find_seen(tx, user_id, numbers)
-        return Book(rows, as_of, seen, correlations, has_echo=bool(found) or claimed.echo_seen_on == day)
+            is_whole = is_clean(rows) and await orderbook.shown_on(tx, user_id, day) <= set(numbers)
+        has_echo = bool(found) or claimed.echo_seen_on == day
+        return Book(rows, as_of, seen, correlations, has_echo=has_echo, is_whole=is_whole)
 
     async def _search_histories(self, investor: Investor, intents: list[Intent], book: Book) -> Book:
         """Look for our correlation in the history of orders that may be ours; once found, it is remembered."""
@@ -186,7 +197,7 @@ class Reconciler:
     async def _weigh_absence(self, tx: Transaction, intent: Intent, book: Book) -> None:
         """Count a clean read that does not show the order; refuse only what was absent for long, and with an echo."""
         candidates = suspects(book.rows, book.seen, sought_by(intent))
-        counts = is_clean(book.rows) and not candidates and book.as_of >= intent.doubtful_at
+        counts = book.is_whole and not candidates and book.as_of >= intent.doubtful_at
         absent_since = (intent.absent_since or book.as_of) if counts else None
         if absent_since and book.has_echo and book.as_of - absent_since >= _ABSENT_FOR:
             await self._settle(tx, intent, Outcome.REFUSED, NOT_FOUND_AT_BROKER, is_watched=True)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Never, TypeVar
 
 from app.clock import monotonic
@@ -112,8 +113,8 @@ class Watching:
         investor = await self._investor(claimed.user_id)
         try:
             async with asyncio.timeout(_LOOK_DEADLINE):
-                still_open = await self._reconciler.look(investor, claimed)
-                await cancel_what_turned_up(self._actor, investor, still_open)
+                cancel = partial(cancel_what_turned_up, self._actor, investor)
+                still_open = await self._reconciler.look(investor, claimed, cancel)
         except BrokerSessionExpired:
             return await self._after_expiry(claimed.user_id)
         except (Problem, TimeoutError) as problem:

@@ -238,6 +238,16 @@ async def test_each_order_call_has_a_connection_of_its_own() -> None:
     await server.wait_closed()
 
 
+async def kept_connection(transport: Transport) -> aiohttp.client_proto.ResponseHandler:
+    """Return the one connection that waits in the pool, as soon as it does."""
+    while True:
+        pools = transport._reading.connector._conns.values()  # type: ignore[union-attr]  # noqa: SLF001  # to see inside
+        waiting = [protocol for pool in pools for protocol, _ in pool]
+        if waiting:
+            return waiting[0]
+        await asyncio.sleep(0.01)
+
+
 async def test_what_came_unasked_on_a_kept_connection_is_nobodys_answer() -> None:
     """A proxy that answers twice must not give one user another's book."""
     unasked = asyncio.Event()
@@ -261,7 +271,7 @@ async def test_what_came_unasked_on_a_kept_connection_is_nobodys_answer() -> Non
     transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
     assert (await transport.send("GET", "x", deadline=SECOND)).body == b"mine"
     unasked.set()
-    [kept] = [protocol for waiting in transport._reading.connector._conns.values() for protocol, _ in waiting]  # type: ignore[union-attr]  # noqa: SLF001  # to see it arrive
+    kept = await kept_connection(transport)
     while not kept.should_close and kept.is_connected():  # noqa: ASYNC110  # it comes over a socket
         await asyncio.sleep(0.01)
     assert (await transport.send("GET", "x", deadline=SECOND)).body == b"mine"  # from a fresh connection

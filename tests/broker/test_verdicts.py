@@ -84,6 +84,12 @@ def test_what_is_no_number_proves_no_order(number: object) -> None:
     assert judged(ok({"orderNo": number})).outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.parametrize("number", ["-1", -1, "ERR5", "1", "2611-24"])
+def test_a_refusal_with_what_is_hardly_a_number_is_a_refusal(number: object) -> None:
+    content = {"status": "Not ok", "message": "RED:margin", "result": [{"orderNo": number}]}
+    assert judged(content).outcome is Outcome.REFUSED
+
+
 @pytest.mark.parametrize("words", DEAD)
 def test_a_dead_session_was_not_taken_and_is_watched(words: str) -> None:
     for content in (refusal(words), [refusal(words)], refusal(words, "Ok"), words.encode(), words):

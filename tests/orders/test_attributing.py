@@ -39,7 +39,8 @@ def seen(**changed: Any) -> dict[str, SeenOrder]:
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"tradingSymbol": "idea-eq"}, {"tradingSymbol": "IDEA EQ"}, {"tradingSymbol": None, "formattedInsName": "x"},
+    [{}, {"tradingSymbol": "idea-eq"}, {"tradingSymbol": "IDEA EQ"},
+     {"tradingSymbol": "IDEA"}, {"exchange": "NSE_CM"}, {"tradingSymbol": None, "formattedInsName": "x"},
      {"exchange": "nse"}, {"exchange": None}, {"transType": None}, {"transType": "KAUF"}, {"qty": None}, {"qty": "4"},
      {"orderTime": "04:00:01 23-11-2026"}, {"orderTime": "00:00:00 22-11-2026"}, {"orderTime": "?"},
      {"product": "C"}, {"price": "0"}, {"remarks": "-"}, {"remarks": MARK[:5]}, {"remarks": "somebody's own"}],
@@ -53,10 +54,17 @@ def test_a_row_that_may_be_ours_is_a_suspect_whatever_else_it_says(changed: dict
     ("changed", "known"),
     [({"tradingSymbol": "SBIN-EQ"}, seen()), ({"exchange": "BSE"}, seen()), ({"transType": "S"}, seen()),
      ({"qty": "11"}, seen()), ({}, seen(intent_id=uuid4())), ({}, seen(first_seen_at=BEGUN - timedelta(seconds=1))),
-     ({}, seen(history_read_at=BEGUN, correlation="web-4711")), ({"orderNo": None}, {})],
+     ({}, seen(history_read_at=BEGUN, correlation="web-4711")), ({"orderNo": None}, {}),
+     ({"remarks": "-"}, seen(intent_id=uuid4()))],
 )  # fmt: skip
 def test_what_is_certainly_another_order_is_no_suspect(changed: dict[str, Any], known: dict[str, SeenOrder]) -> None:
     assert suspects([row(**changed)], known, SOUGHT) == []
+
+
+@pytest.mark.parametrize("mark", ["NA", "none", "-", "RMS: adjusted"])
+def test_what_stands_for_no_mark_or_stands_in_the_book_alone_excludes_nobody(mark: str) -> None:
+    known = seen(history_read_at=BEGUN, correlation=mark)
+    assert suspects([row(remarks=mark)], known, SOUGHT) == [NUMBER]
 
 
 def test_a_book_with_a_row_that_names_no_order_is_not_clean() -> None:
@@ -65,14 +73,14 @@ def test_a_book_with_a_row_that_names_no_order_is_not_clean() -> None:
     assert not is_clean([row(), row(orderNo=None)])
 
 
-@pytest.mark.parametrize("echo", [MARK, MARK.lower(), MARK[:12], f" {MARK} "])
+@pytest.mark.parametrize("echo", [MARK, MARK.lower(), MARK[:12], f" {MARK} ", f"API:{MARK}", f"{MARK}/1"])
 def test_our_mark_is_recognised_in_another_case_or_cut_short(echo: str) -> None:
     ours = uuid4()
     assert by_correlation([row(remarks=echo)], {}, {MARK: ours, "PAAAAAAAAAAAAAAAA": uuid4()}) == {NUMBER: ours}
     assert by_correlation([row()], seen(correlation=echo.strip()), {MARK: ours}) == {NUMBER: ours}
 
 
-@pytest.mark.parametrize("echo", [None, "", "P", MARK[:11], "X" + MARK, MARK + "X", MARK[1:], "-"])
+@pytest.mark.parametrize("echo", [None, "", "P", MARK[:11], MARK[1:], "-", "API:" + MARK[:8]])
 def test_anything_less_is_no_proof(echo: str | None) -> None:
     assert recognised(echo, {MARK: uuid4()}) is None
 

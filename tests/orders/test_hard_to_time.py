@@ -122,3 +122,47 @@ async def test_a_commit_that_breaks_sends_nothing_and_leaves_the_key_free(
     again = await asha.place("lost")
     assert again.status_code == 201  # it was not committed this time: the key is free, and used once
     assert len(broker.received("place")) == 1
+
+
+async def test_a_book_that_lacks_what_it_has_shown_makes_no_order_absent(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader
+) -> None:
+    """The echo is proven by an order that the book showed; a book without that one is not the whole book."""
+    await asha.placed(quantity=1)
+    broker.order_switches(remarksIn="history", shownAfterSeconds=600)
+    broker.break_call("place", "reset", times=1)
+    placement_id = (await asha.place()).json()["placementId"]
+    await replicas.store.looked()
+    await replicas.store.rows.execute("UPDATE watches SET echo_seen_on = (now() AT TIME ZONE 'Asia/Kolkata')::date")
+    await replicas.store.rows.execute(
+        "INSERT INTO seen_orders (user_id, order_no, trading_day, status, first_seen_at, last_changed_at)"
+        " VALUES ('AB1234', '99999999999999', (now() AT TIME ZONE 'Asia/Kolkata')::date, 'OPEN', now(), now())"
+    )
+    await replicas.store.age(placement_id, minutes=20)
+    await replicas.store.looked()
+    await replicas.store.age(placement_id, minutes=20)
+    await replicas.store.looked()
+    assert (await asha.placement(placement_id))["outcome"] == "unknown"
+    await replicas.store.rows.execute("DELETE FROM seen_orders WHERE order_no = '99999999999999'")
+    await replicas.store.looked()
+    await replicas.store.age(placement_id, minutes=20)
+    await replicas.store.looked()
+    assert (await asha.placement(placement_id))["outcome"] == "refused"
+
+
+@pytest.mark.parametrize("fault", ["http429", "limitText"])
+async def test_a_wanted_cancel_that_the_broker_puts_off_is_not_given_up(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader, fault: str
+) -> None:
+    broker.order_switches(remarksIn="book")
+    broker.break_call("place", "reset", after=True, times=1)
+    placement_id = (await asha.place()).json()["placementId"]
+    broker.break_call("cancel", fault)
+    await asha.delete(f"/v1/placements/{placement_id}")
+    for _ in range(5):
+        await replicas.store.looked()
+    assert len(broker.received("cancel")) >= 4
+    broker.mend()
+    await replicas.store.looked()
+    [order] = broker.taken()
+    assert (await asha.order(order["orderNo"]))["status"] == "CANCELLED"
