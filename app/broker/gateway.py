@@ -50,7 +50,6 @@ class Gateway:
         self._transport = transport
         self._paths = paths
         self._api_secret = api_secret
-        self._read_deadline = manner.read_deadline
         self._manner = manner
 
     async def exchange(self, user_id: str, auth_code: str) -> BrokerLogin:
@@ -62,7 +61,7 @@ class Gateway:
         """
         proof = checksum(user_id, auth_code, self._api_secret)
         try:
-            async with asyncio.timeout(self._read_deadline.total_seconds()):
+            async with asyncio.timeout(self._manner.read_deadline.total_seconds()):
                 return await self._exchange_somewhere(proof, user_id)
         except TimeoutError as error:
             raise BrokerTimeout from error
@@ -70,7 +69,7 @@ class Gateway:
     async def _exchange_somewhere(self, proof: SecretStr, user_id: str) -> BrokerLogin:
         for path in self._paths.exchange():
             answer = await self._transport.send(
-                "POST", path, body={"checkSum": proof.get_secret_value()}, deadline=self._read_deadline
+                "POST", path, body={"checkSum": proof.get_secret_value()}, deadline=self._manner.read_deadline
             )
             try:
                 login = read_login(answer, user_id)
@@ -161,7 +160,7 @@ class Gateway:
         All of it within one deadline. Raises `BrokerSessionDead` and the `Broker…` problems.
         """
         try:
-            async with asyncio.timeout(self._read_deadline.total_seconds()):
+            async with asyncio.timeout(self._manner.read_deadline.total_seconds()):
                 return await self._read_somewhere(call, token, understand, body)
         except TimeoutError as error:
             raise BrokerTimeout from error
@@ -171,7 +170,7 @@ class Gateway:
     ) -> T:
         for path in self._paths.of(call):
             answer = await self._transport.send(
-                call.method, path, bearer=token, body=body, deadline=self._read_deadline
+                call.method, path, bearer=token, body=body, deadline=self._manner.read_deadline
             )
             try:
                 understood = understand(read_rows(answer))

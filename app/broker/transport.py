@@ -119,7 +119,7 @@ class Transport:
                 raise
             raise NotSent from error
 
-    async def _send(  # what a request is made of
+    async def _send(
         self,
         sending: _Sending,
         method: str,

@@ -59,7 +59,7 @@ async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUI
     return found
 
 
-async def record(  # what a book shows, and what is known of it
+async def record(
     tx: AsyncConnection,
     user_id: str,
     day: date,

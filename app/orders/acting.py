@@ -235,7 +235,7 @@ class Actor:
             tx, intent.user_id, "cancel-wanted", actor=intent.user_id, facts={"intent": str(intent.id)}
         )
         await store.want_cancelled(tx, intent.id)
-        await watches.look_soon(tx, intent.user_id, timedelta(0), is_urgent=True)
+        await watches.look_soon(tx, intent.user_id, watches.AT_ONCE, is_urgent=True)
 
     async def write_outcome(
         self, tx: Transaction, intent: Intent, outcome: Outcome, reason: str | None, order_nos: tuple[str, ...]

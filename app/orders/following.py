@@ -14,17 +14,13 @@ def order_outcome(intent: Intent, rows: list[BookRow]) -> Found | None:
     row = next((each for each in rows if each.order.order_no == intent.order_no), None)
     if row is None:
         return None
-    if intent.action is Action.CANCEL:
-        return _cancel_outcome(row.order.status)
-    if intent.action is Action.MODIFY:
-        return _modify_outcome(intent, row)
-    return None
+    return _cancel_outcome(row.order.status) if intent.action is Action.CANCEL else _modify_outcome(intent, row)
 
 
 def conversion_outcome(intent: Intent, positions: list[Position]) -> Found | None:
     """Return accepted where exactly the quantity has moved from one product to the other; else a person decides."""
-    before = intent.terms.get(BEFORE)
-    if intent.action is not Action.CONVERT or not before:
+    before = intent.terms[BEFORE]
+    if before is None:  # the positions were not to be had then
         return None
     conversion = Conversion.model_validate(intent.wanted)
     moved = conversion.quantity if conversion.transaction_type == "BUY" else -conversion.quantity
@@ -40,25 +36,20 @@ def _cancel_outcome(status: OrderStatus) -> Found | None:
 
 def _modify_outcome(intent: Intent, row: BookRow) -> Found | None:
     """Compare what was to change with what stands; a final order that stands as before was not modified."""
-    asked, before = _compared(OrderTerms.model_validate(intent.wanted)), _compared(_before(intent))
-    stands = _shown(row)
-    changed = [name for name in asked if asked[name] != before.get(name)]
-    if changed and all(stands[name] == asked[name] for name in changed):
+    asked, before, stands = _compared(intent.wanted), _compared(intent.terms[BEFORE]), _shown(row)
+    changed = [name for name in asked if asked[name] != before[name]]
+    if not changed:
+        return None
+    if all(stands[name] == asked[name] for name in changed):
         return Outcome.ACCEPTED, None
-    is_as_before = bool(changed) and all(stands[name] == before[name] for name in changed if name in before)
-    return (
-        (Outcome.REFUSED, f"The order is {row.order.status}.") if is_as_before and row.order.status.is_final else None
-    )
+    was_left = row.order.status.is_final and all(stands[name] == before[name] for name in changed)
+    return (Outcome.REFUSED, f"The order is {row.order.status}.") if was_left else None
 
 
-def _before(intent: Intent) -> OrderTerms | None:
-    before = intent.terms.get(BEFORE)
-    return OrderTerms.model_validate(before) if before else None
-
-
-def _compared(terms: OrderTerms | None) -> dict[str, object]:
-    """Return what of an order can be modified, none of it where there are no terms."""
-    return {} if terms is None else {name: getattr(terms, name) for name in OrderChange.model_fields}
+def _compared(terms: dict[str, object]) -> dict[str, object]:
+    """Return what of an order can be modified."""
+    known = OrderTerms.model_validate(terms)
+    return {name: getattr(known, name) for name in OrderChange.model_fields}
 
 
 def _shown(row: BookRow) -> dict[str, object]:

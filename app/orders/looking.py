@@ -32,21 +32,25 @@ class Book:
 
 
 def histories_to_read(intents: list[Intent], book: Book) -> list[str]:
-    """Return the orders whose history may tell: what might be an unknown one, and what would prove an echo."""
-    sought = [each for each in intents if each.action is Action.PLACE and each.state != Outcome.ACCEPTED]
+    """Return the orders whose history may tell: what might be an unknown one, what would prove an echo, then slices."""
     unread = {number for number, order in book.seen.items() if _is_worth_reading(order, book.as_of)}
-    maybe = [
-        number for each in sought for number in suspects(book.rows, book.seen, sought_by(each)) if number in unread
+    placements = [each for each in intents if each.action is Action.PLACE]
+    sought = [each for each in placements if each.state != Outcome.ACCEPTED]
+    sliced = [each for each in placements if each.state == Outcome.ACCEPTED]
+    unmarked = (number for number in sorted(unread) if _is_ours_without_a_mark(book.seen[number]))
+    proof = [] if book.has_echo or not sought else list(unmarked)[-1:]
+    return list(dict.fromkeys([*_likely(sought, book, unread), *proof, *_likely(sliced, book, unread)]))
+
+
+def _likely(intents: list[Intent], book: Book, unread: set[str]) -> list[str]:
+    """Return the orders that might be one of these and whose history may still tell."""
+    return [
+        number for each in intents for number in suspects(book.rows, book.seen, sought_by(each)) if number in unread
     ]
-    partly = [each for each in intents if each.action is Action.PLACE and each.state == Outcome.ACCEPTED]
-    slices = [
-        number for each in partly for number in suspects(book.rows, book.seen, sought_by(each)) if number in unread
-    ]
-    ours = [
-        number for number in sorted(unread) if book.seen[number].intent_id and book.seen[number].correlation is None
-    ]
-    proof = [] if book.has_echo or not sought else ours[-1:]
-    return list(dict.fromkeys([*maybe, *proof, *slices]))
+
+
+def _is_ours_without_a_mark(order: SeenOrder) -> bool:
+    return order.intent_id is not None and order.correlation is None
 
 
 def sought_by(intent: Intent) -> Sought:

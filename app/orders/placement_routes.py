@@ -28,7 +28,7 @@ Moment = Annotated[AwareDatetime | date | None, BeforeValidator(read_moment)]
 
 
 @router.get("/placements", responses=answers(*_OURS))
-async def list_placements(  # a list over days has that many sides
+async def list_placements(
     *,
     investor: SignedIn,
     state: State,

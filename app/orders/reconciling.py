@@ -205,7 +205,7 @@ class Reconciler:
         reason = ONE_OF_CANDIDATES if candidates else NOT_IN_THE_BOOK
         await store.annotate(tx, intent, candidates=candidates, absent_since=absent_since, reason=reason)
 
-    async def _settle(  # an outcome has that many sides
+    async def _settle(
         self,
         tx: Transaction,
         intent: Intent,

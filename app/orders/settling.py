@@ -28,7 +28,7 @@ async def count_unresolved(db: Database) -> list[Unknowns]:
         return await store.count_unresolved(tx)
 
 
-async def settle_by_hand(  # what a person has to say
+async def settle_by_hand(
     db: Database,
     ledger: Ledger,
     intent_id: UUID,

@@ -79,7 +79,7 @@ async def count_today(tx: AsyncConnection, user_id: str) -> int:
     return int(found or 0)
 
 
-async def settle(  # an outcome has that many sides
+async def settle(
     tx: AsyncConnection,
     intent_id: UUID,
     outcome: Outcome,
@@ -209,7 +209,7 @@ async def count_unresolved(tx: AsyncConnection) -> list[Unknowns]:
 
 
 async def find_any(tx: AsyncConnection, intent_id: UUID) -> Intent | None:
-    """Return an intent of whomever, for an operator."""
+    """Return an intent, whosever it is."""
     return await _one(tx, select(*_COLUMNS).where(_i.id == intent_id))
 
 

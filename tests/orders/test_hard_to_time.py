@@ -1,37 +1,41 @@
 """What happens seldom and costs most: somebody asleep in a decision, an old reading that comes late, a bad commit."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
 import pytest
 
 from app.broker.wire import book_row
 from app.orderbook import store as orderbook
+from app.problems import TemporarilyUnavailable
 from app.safeguards.audit import Ledger
+from tests.support.configured import configured
 from tests.support.investor import slug
 from tests.support.ledgers import RING, opened
-from tests.support.replicas import CONVERSION, Replicas, Trader
+from tests.support.lines import line_to_socket
+from tests.support.replicas import CONVERSION, PUBLIC, Replicas, Trader
+from tests.support.service import serving
 from tests.support.simulated import SimulatedBroker
 
 
-async def test_a_replica_asleep_within_a_decision_keeps_no_cancel_waiting_for_long(
+async def test_somebody_asleep_within_a_decision_keeps_no_cancel_waiting_for_long(
     replicas: Replicas, broker: SimulatedBroker, asha: Trader
 ) -> None:
-    """It holds the user's chain of the ledger; the database ends it, and the cancel passes."""
+    """Whoever freezes while he holds the user's chain of the ledger is ended by the database, and the cancel passes."""
     order_no = await asha.placed()
-    asleep = await asyncpg.connect(replicas.database_url)
-    try:
-        await asleep.execute("BEGIN")
-        await asleep.execute(
-            "SELECT number, set_config('idle_in_transaction_session_timeout', '5s', true) FROM ledger_heads"
-            " WHERE chain = 'AB1234' FOR UPDATE"
-        )  # as Ledger.lock does it: held against the statement itself below
-        answer = await asha.delete(f"/v1/orders/{order_no}")
-        assert answer.status_code == 200
-        assert len(broker.received("cancel")) == 1
-    finally:
-        asleep.terminate()
+    db = opened(replicas.database_url)
+
+    async def cancel_while_asleep() -> None:
+        async with db.transaction() as tx:
+            await Ledger(RING).lock(tx, "AB1234")
+            assert (await asha.delete(f"/v1/orders/{order_no}")).status_code == 200
+
+    with pytest.raises(TemporarilyUnavailable):
+        await cancel_while_asleep()
+    await db.aclose()
+    assert len(broker.received("cancel")) == 1
 
 
 async def test_whoever_holds_a_chain_may_not_fall_asleep_on_it(replicas: Replicas) -> None:
@@ -122,6 +126,24 @@ async def test_a_commit_that_breaks_sends_nothing_and_leaves_the_key_free(
     again = await asha.place("lost")
     assert again.status_code == 201  # it was not committed this time: the key is free, and used once
     assert len(broker.received("place")) == 1
+
+
+async def test_an_intent_whose_commit_was_never_acknowledged_is_known_not_to_have_been_sent(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader, tmp_path: Path
+) -> None:
+    """It stands in the database, and only its sender knows that nothing has left."""
+    [folder] = parse_qs(urlsplit(replicas.database_url).query)["host"]
+    async with line_to_socket(Path(folder) / ".s.PGSQL.5432", tmp_path) as line:
+        url = replicas.database_url.replace(folder, str(tmp_path))
+        async with serving(configured(url, broker.url, PUBLIC)) as behind:
+            line.lose_answer_to = (b"INSERT INTO intents", b"COMMIT")
+            answer = await asha.place("unheard", at=behind)
+    assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
+    assert line.lost == 1
+    assert broker.received("place") == []
+    again = await asha.place("unheard")
+    assert (again.status_code, slug(again), again.json()["reason"]) == (422, "order-refused", "not-sent")
+    assert (await asha.place("another")).status_code == 201
 
 
 async def test_a_book_that_lacks_what_it_has_shown_makes_no_order_absent(

@@ -22,6 +22,9 @@ class Line:
         """How many connections were taken."""
         self.passed = 0
         """How many bytes went to the server."""
+        self.lose_answer_to: tuple[bytes, bytes] | None = None
+        """Cut a connection, once, when it has passed on the first of these, then the second, and that is answered."""
+        self.lost = 0
 
     async def open(self) -> None:
         """Take connections, those first that have waited."""
@@ -52,16 +55,28 @@ class Line:
         self.calls += 1
         far_reader, far_writer = await self._call()
         self._writers |= {writer, far_writer}
+        said: list[bytes] = []
         try:
-            await asyncio.gather(self._pour(reader, far_writer, counted=True), self._pour(far_reader, writer))
+            await asyncio.gather(self._pour(reader, far_writer, said), self._answer(far_reader, writer, said))
         finally:
             self._writers -= {writer, far_writer}
 
-    async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool = False) -> None:
+    async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: list[bytes]) -> None:
         with suppress(OSError):
             while part := await reader.read(65_536):
-                if counted:
-                    self.passed += len(part)
+                self.passed += len(part)
+                said += [words for words in (self.lose_answer_to or ())[len(said) :][:1] if words in part]
+                writer.write(part)
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: list[bytes]) -> None:
+        with suppress(OSError):
+            while part := await reader.read(65_536):
+                if self.lose_answer_to and tuple(said) == self.lose_answer_to:
+                    self.lose_answer_to = None
+                    self.lost += 1
+                    break
                 writer.write(part)
                 await writer.drain()
         writer.close()
