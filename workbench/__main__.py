@@ -96,6 +96,7 @@ def _lock() -> int:
     resolve = [
         uv, "pip", "compile", "pyproject.toml", "--universal", "--generate-hashes", "--no-emit-index-url",
         "--no-header", "--no-annotate", "--python-version", "3.11", "--quiet", "--extra", "build",
+        "--no-strip-extras",  # Debian's pip looks for the newest `coverage[toml]` where only `coverage` is pinned
     ]  # fmt: skip
     return (
         subprocess.call([*resolve, "-o", "requirements.lock"])
