@@ -27,6 +27,30 @@ _UNAVAILABLE = (
     "25P03", "25006", "40001", "40P01", "55P03",  # asleep too long, a standby after a failover, lost to another
 )  # fmt: skip
 _READ_ONLY = "25006"
+_PERMIT_TIMEOUT = 1.0  # seconds; whoever waits longer for leave to call is better told so
+_PERMIT_CONNECTIONS = 4  # a replica's; each is held for less than a millisecond
+
+
+async def open_pool(url: SecretStr) -> asyncpg.Pool:  # type: ignore[no-any-unimported]  # asyncpg has no types
+    """Return a small pool of bare connections, for single statements that come with every call to the broker.
+
+    They have nobody to wait for: whoever holds one of the engine's connections may ask for one of these.
+    """
+    try:
+        return await asyncpg.create_pool(
+            url.get_secret_value(),
+            min_size=0,
+            max_size=_PERMIT_CONNECTIONS,
+            timeout=_PERMIT_TIMEOUT,
+            command_timeout=_PERMIT_TIMEOUT,
+            reset=_leave_as_it_is,
+        )
+    except ValueError:  # its text may quote the URL, password and all
+        raise ConnectionError("the URL can't be read") from None
+
+
+async def _leave_as_it_is(_connection: object) -> None:
+    """Save the round trip after each statement: none of them changes anything of its connection."""
 
 
 def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:

@@ -10,6 +10,7 @@ from app.clock import Clock
 from app.db import Database
 from app.safeguards.addresses import client_address
 from app.safeguards.cookies import own_cookie
+from app.safeguards.ratelimit import RateLimiter
 from app.settings import Settings
 
 
@@ -20,6 +21,7 @@ class ProcessState(TypedDict):
     clock: Clock
     db: Database
     gateway: Gateway
+    limiter: RateLimiter
 
 
 def process_state(request: Request) -> ProcessState:

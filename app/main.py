@@ -19,13 +19,14 @@ from app.clock import Clock
 from app.funds import routes as funds
 from app.guide import routes as guide
 from app.health import routes as health
-from app.middleware import Failures, Gates, RequestContext
+from app.middleware import Failures, Gates, QuotaFields, RequestContext
 from app.openapi import exact_openapi
 from app.orders import placement_routes as placements
 from app.orders import routes as orders
 from app.portfolio import routes as portfolio
 from app.problems import InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
 from app.profile import routes as profile
+from app.rate_limits import routes as rate_limits
 from app.rendering import ProblemRenderer
 from app.resources import Resources, open_resources
 from app.sessions import routes as sessions
@@ -65,7 +66,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.are_docs_served else None,
     )
-    for routes in (sso, sessions, orders, placements, portfolio, funds, profile, health, guide):
+    for routes in (sso, sessions, orders, placements, portfolio, funds, profile, rate_limits, health, guide):
         app.include_router(routes.router)
     exact_openapi(app)
     if settings.are_docs_served:
@@ -87,6 +88,7 @@ def _middleware(settings: Settings, renderer: ProblemRenderer) -> list[Middlewar
             expose_headers=_TOLD_HEADERS,
             max_age=600,
         ),
+        Middleware(QuotaFields, limits=settings.rate_limits_user),
         Middleware(Failures, renderer=renderer),
         Middleware(Gates, renderer=renderer, known_origins=settings.known_origins),
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,16 +10,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import monotonic, random_bytes
 from app.json_bodies import judge_json
+from app.limits import Category, Limits
 from app.observability import logger
-from app.problems import CrossSiteRequest, InternalError, InvalidRequest, Problem, TooLarge
+from app.problems import (
+    CrossSiteRequest,
+    InternalError,
+    InvalidRequest,
+    Problem,
+    TemporarilyUnavailable,
+    TooLarge,
+)
 from app.rendering import ProblemRenderer
 from app.safeguards.cross_site import Provenance, is_cross_site
+from app.safeguards.quotas import Telling, fields, policy_field, telling
+from app.safeguards.ratelimit import RateLimiter
 
 _log = logger("access")
 
 MAX_BODY = 64 * 1024  # bytes; our largest request is an order of a few hundred
 MAX_HEADERS = 16 * 1024  # bytes of all names and values together
 MAX_TARGET = 8 * 1024  # bytes of path and query
+_STANDING_AGE = 1.0  # seconds; a reused read is answered without a look at the store of permits
 _BODY_PATIENCE = 10.0  # seconds; 64 KiB take longer on no line that trades
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -74,6 +86,44 @@ class RequestContext:
                     status=status,
                     milliseconds=round((monotonic() - began_at) * 1000, 1),
                 )
+
+
+class QuotaFields:
+    """Tells on every answer of the API what is left of the broker's limits."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_JSON_PREFIX):
+            await self._app(scope, receive, send)
+            return
+        current = Telling()
+
+        async def send_with_fields(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(await self._fields(scope, current))
+            await send(message)
+
+        before = telling.set(current)
+        try:
+            await self._app(scope, receive, send_with_fields)
+        finally:
+            telling.reset(before)
+
+    async def _fields(self, scope: Scope, current: Telling) -> Mapping[str, str]:
+        """Return the fields, without a remainder where nobody is signed in or it would tell of others' use."""
+        is_read = scope["method"] in {"GET", "HEAD"}
+        category = current.category(Category.NON_TRADING if is_read else Category.ORDER)
+        limiter: RateLimiter = scope["state"]["limiter"]
+        try:
+            if current.user_id is not None and not current.is_silent:
+                known = current.standings.get(category)
+                return fields(known or await limiter.standing(current.user_id, category, within=_STANDING_AGE))
+        except TemporarilyUnavailable:
+            _log.debug("quota_not_told")
+        return {"RateLimit-Policy": policy_field(self._limits, category)}
 
 
 class Failures:

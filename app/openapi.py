@@ -8,7 +8,13 @@ from app.openapi_examples import EXAMPLES
 from app.problem_answers import SCHEMA
 from app.problems import MEDIA_TYPE
 
-_HEADERS_OF = {"303": ["Location", "Set-Cookie"], "409": ["Retry-After"], "503": ["Retry-After"]}
+_HEADERS_OF = {
+    "303": ["Location", "Set-Cookie"],
+    "409": ["Retry-After"],
+    "429": ["Retry-After"],
+    "503": ["Retry-After"],
+}
+_QUOTA = ["RateLimit", "RateLimit-Policy"]
 _HEADERS_OF_ACTS = {status: ["Location", "Idempotency-Replayed"] for status in ("200", "201", "202")}
 _KEY = "Idempotency-Key"
 _ABOUT = {
@@ -17,6 +23,10 @@ _ABOUT = {
     "Idempotency-Replayed": "`true` where nothing was sent, because a request with this key came before",
     "Set-Cookie": "Our cookie, HttpOnly",
     "Retry-After": "Seconds to wait",
+    "RateLimit": 'What is left of each window, the tightest first: `"order-60";r=224;t=61` (IETF draft 10); absent '
+    "where nobody is signed in",
+    "RateLimit-Policy": 'The windows themselves: `"order-60";q=250;w=60`',
+    "Age": "Seconds since the broker was asked",
 }
 
 
@@ -53,7 +63,7 @@ def _mended(document: dict[str, Any]) -> dict[str, Any]:
             if path.startswith("/v1/"):
                 operation["security"] = [{"session": []}]
             _require_key(operation)
-            _complete(path, operation["responses"], is_act=_takes_key(operation))
+            _complete(path, operation["responses"], is_act=_takes_key(operation), has_age=_may_be_reused(operation))
     return document
 
 
@@ -69,6 +79,10 @@ def _takes_key(operation: dict[str, Any]) -> bool:
     return any(each["name"] == _KEY for each in operation.get("parameters", []))
 
 
+def _may_be_reused(operation: dict[str, Any]) -> bool:
+    return any(each["name"] == "Cache-Control" for each in operation.get("parameters", []))
+
+
 def _require_key(operation: dict[str, Any]) -> None:
     """Say of the key that it is required where its absence is a problem of its own, and a text."""
     for parameter in operation.get("parameters", []):
@@ -79,7 +93,7 @@ def _require_key(operation: dict[str, Any]) -> None:
             }
 
 
-def _complete(path: str, responses: dict[str, Any], *, is_act: bool) -> None:
+def _complete(path: str, responses: dict[str, Any], *, is_act: bool, has_age: bool) -> None:
     """Add what every route shares: the headers, any other problem, and pages for people at the sign-in."""
     responses["default"] = {
         "description": "Any other problem: `too-large`, `method-not-allowed`, `internal-error`, and later ones",
@@ -87,6 +101,7 @@ def _complete(path: str, responses: dict[str, Any], *, is_act: bool) -> None:
     }
     for status, response in responses.items():
         named = ["X-Request-ID", *_HEADERS_OF.get(status, []), *(_HEADERS_OF_ACTS.get(status, []) if is_act else [])]
+        named += [*(_QUOTA if path.startswith("/v1/") else []), *(["Age"] if has_age and status == "200" else [])]
         response["headers"] = {name: {"schema": {"type": "string"}, "description": _ABOUT[name]} for name in named}
         if path.startswith("/sso/") and MEDIA_TYPE in response.get("content", {}):
             response["content"]["text/html"] = {

@@ -90,6 +90,13 @@ _SESSION: dict[str, Any] = {
 
 _AS_OF = "2026-11-23T03:52:00Z"
 
+_WINDOWS: list[dict[str, Any]] = [
+    {"seconds": 1, "limit": 25, "remaining": 22, "resetSeconds": 2},
+    {"seconds": 60, "limit": 250, "remaining": 224, "resetSeconds": 61},
+    {"seconds": 3600, "limit": 500, "remaining": 312, "resetSeconds": 1840},
+    {"seconds": 86400, "limit": 5000, "remaining": 4312, "resetSeconds": 61_240},
+]
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Order": _ORDER,
     "OrderState": _STATE,
@@ -118,6 +125,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "SessionView": _SESSION,
     "SessionUser": _SESSION["user"],
     "BrokerConnection": _SESSION["broker"],
+    "RateLimitWindow": _WINDOWS[0],
+    "RateLimitCategory": {"category": "order", "windows": _WINDOWS},
+    "RateLimits": {"categories": [{"category": "order", "windows": _WINDOWS}]},
     "Health": {"status": "ok"},
 }
 """By the name of the schema."""

@@ -20,13 +20,14 @@ from app.problems import (
     NotSignedIn,
     OrderRefused,
     Problem,
+    RateLimited,
     SessionExpired,
     TemporarilyUnavailable,
     TradingHalted,
 )
 
 BROKER_READ = (
-    NotSignedIn, SessionExpired, BrokerSessionExpired,
+    NotSignedIn, SessionExpired, BrokerSessionExpired, RateLimited,
     BrokerRateLimited, BrokerUnavailable, BrokerTimeout, BrokerFault, TemporarilyUnavailable,
 )  # fmt: skip
 """What every read that asks the broker can end with."""
@@ -34,7 +35,7 @@ BROKER_READ = (
 
 BROKER_ACT = (
     NotSignedIn, SessionExpired, BrokerSessionExpired, CrossSiteRequest, OrderRefused, InvalidRequest,
-    TemporarilyUnavailable,
+    RateLimited, BrokerRateLimited, TemporarilyUnavailable,
 )  # fmt: skip
 """What everything done in a user's name can end with; a broker that fails makes it unknown instead."""
 
@@ -93,6 +94,11 @@ SCHEMA = {
         "loginUrl": {"type": "string", "format": "uri", "description": "where a sign-in begins, if one is asked for"},
         "placementId": {"type": "string", "format": "uuid", "description": "what was remembered of an order"},
         "reason": {"type": "string", "description": "the broker's own words, or a slug of ours"},
+        "violatedPolicies": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "the windows that are full, by their names in `RateLimit-Policy`",
+        },
         "errors": {
             "type": "array",
             "items": {

@@ -1,5 +1,6 @@
 """Everything that can go wrong for a caller, as classes with a sentence; rendering.py shows them."""
 
+from math import ceil
 from typing import ClassVar
 
 from typing_extensions import override
@@ -196,6 +197,22 @@ class UnsupportedMediaType(Problem):
     slug, title, status = "unsupported-media-type", "The body is not JSON", 415
 
 
+class RateLimited(Problem):
+    """Wait for `Retry-After` seconds; `violatedPolicies` names the windows that are full, and nothing has been sent.
+
+    `RateLimit` tells on every answer what is left, so that a client can slow down before. Cancels have a share of their
+    own.
+    """
+
+    slug, title, status = "rate-limited", "The broker's limits leave nothing for now", 429
+    said_to_a_person = "Too many sign-ins have come from your network. Please try again in a few seconds."
+
+    def __init__(self, wait: float, policies: list[str]) -> None:
+        """Take the seconds until the windows have room again, and their names."""
+        super().__init__(headers={"Retry-After": str(max(ceil(wait), 1))}, violatedPolicies=policies)
+        self.wait = wait
+
+
 class TemporarilyUnavailable(Problem):
     """Wait for `Retry-After` seconds and send again; something of ours, not the broker's, is out of reach."""
 
@@ -248,5 +265,5 @@ def all_problems() -> list[type[Problem]]:
 
 def problem_of(slug: str, detail: str | None) -> Problem:
     """Return the problem of a slug that was written down, an internal error for one that is not known."""
-    kinds = {kind.slug: kind for kind in all_problems() if kind is not TooLarge}
+    kinds = {kind.slug: kind for kind in all_problems() if kind not in {TooLarge, RateLimited}}
     return kinds.get(slug, InternalError)(detail)

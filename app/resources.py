@@ -18,8 +18,12 @@ from app.orders.underway import Underway
 from app.orders.watching import Watching
 from app.safeguards.audit import Ledger
 from app.safeguards.audit_reading import keep_telling_heads
+from app.safeguards.counting_postgres import PostgresPermits
+from app.safeguards.counting_redis import RedisPermits
+from app.safeguards.ratelimit import Policy, RateLimiter, keep_purging
 from app.safeguards.sealing import KeyRing
 from app.sessions.asking import find_investor
+from app.sessions.sharing import SharedReads
 from app.sessions.store import erase_expired, key_ids_in_use
 from app.settings import Settings
 from app.tables import SCHEMA_REVISION
@@ -36,6 +40,7 @@ class Resources(ProcessState):
 
     ring: KeyRing
     actor: Actor
+    reads: SharedReads
 
 
 @asynccontextmanager
@@ -52,18 +57,36 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         await refuse_old_schema(db)
         await _erase_expired_tokens(db, clock)
         await _refuse_missing_keys(db, ring)
-        transport = Transport.open(settings.broker_base_url, settings.broker_connect_timeout)
+        limiter = await _open_limiter(stack, settings)
+        transport = Transport.open(settings.broker_base_url, settings.broker_connect_timeout, limiter)
         stack.push_async_callback(transport.aclose)
         paths = Paths(settings.broker_exchange_paths, settings.broker_paths)
-        gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings))
+        gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
+        reads = SharedReads(limiter, settings.read_reuse_seconds)
+        stack.push_async_callback(reads.aclose)
         underway = Underway()
         stack.push_async_callback(underway.aclose)
-        actor = Actor(settings, db, Ledger(ring), underway)
+        actor = Actor(settings, db, Ledger(ring), underway, limiter)
         watching = Watching(db, partial(find_investor, db, clock, gateway, ring), actor)
         stack.push_async_callback(watching.aclose)
         _keep_running(stack, watching.run())
         _keep_running(stack, keep_telling_heads(db))
-        yield Resources(settings=settings, clock=clock, db=db, gateway=gateway, ring=ring, actor=actor)
+        _keep_running(stack, keep_purging(limiter))
+        yield Resources(
+            settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, actor=actor, reads=reads
+        )
+
+
+async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimiter:
+    """Open the store of permits that the settings name; one that is away stops no start, but what needs a permit."""
+    store: PostgresPermits | RedisPermits
+    if settings.rate_limit_url is None:
+        store = await PostgresPermits.open(settings.database_url)
+    else:
+        store = RedisPermits.open(settings.rate_limit_url)
+        await store.warn_if_forgetful()
+    stack.push_async_callback(store.aclose)
+    return RateLimiter(store, Policy.of(settings))
 
 
 def _keep_running(stack: AsyncExitStack, work: Coroutine[Any, Any, Never]) -> None:

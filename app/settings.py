@@ -1,38 +1,41 @@
 """Everything that can be configured, read once from the environment and refused in one sentence when it is wrong."""
 
-import os
 import re
 from collections.abc import Iterator
 from datetime import time, timedelta
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from typing_extensions import override
 
+from app.limits import CONTRACT, ORDERS_PER_SECOND_PER_EXCHANGE, Category, Window
 from app.settings_parsing import (
     EncryptionKey,
+    app_limits,
     comma_list,
     duration,
     encryption_keys,
+    is_no_random_key,
+    is_placeholder,
     json_object,
     libpq_url,
+    reuse_times,
+    user_limits,
 )
+from app.settings_sources import SecretFiles, SwitchedOff
 from app.urls import is_loopback, is_same_site, origin_of, web_url
 
 _LONGEST = timedelta(days=365)
+_SHORTEST_GUARD, _LONGEST_GUARD = timedelta(milliseconds=50), timedelta(seconds=10)
 _SLASHES_OF_AN_ORIGIN = 2
 _FIELDS_OF_AN_ORDER = frozenset(
     "exchange tradingsymbol token qty price product transtype pricetype ordertype ret source triggerprice disclosedqty "
@@ -42,6 +45,8 @@ _FIELDS_OF_AN_ORDER = frozenset(
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 WebUrl = Annotated[str, BeforeValidator(web_url)]
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_list)]
+WindowsOf = dict[Category, tuple[Window, ...]]
+ReuseTime = Annotated[float, Field(ge=0, le=60)]
 
 EXCHANGE_PATHS = (
     "am/sso/vendor/auth/getUserDetails",  # introduction.md, "Implementation of SSO", step 5
@@ -49,48 +54,6 @@ EXCHANGE_PATHS = (
     "open-api/order/v1/vendor/getUserDetails",  # SDK of 2025
 )
 """Where an auth code is exchanged, in the order in which we try (docs/broker.md, "Exchange")."""
-
-
-class UnreadableFile(Exception):
-    """A file that a `…_FILE` names is not there or can't be read."""
-
-
-class _SecretFiles(PydanticBaseSettingsSource):
-    """`NAME_FILE=/run/secrets/name` stands for `NAME`, so that a secret need not be in the environment."""
-
-    def __init__(self, settings_cls: type[BaseSettings], dotenv: PydanticBaseSettingsSource) -> None:
-        super().__init__(settings_cls)
-        self._dotenv = dotenv.env_vars if isinstance(dotenv, DotEnvSettingsSource) else {}
-
-    @override
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        name = f"{field_name}_file"
-        path = os.environ.get(name.upper()) or self._dotenv.get(name)  # noqa: TID251  # this module is where it is read
-        try:
-            return (Path(path).read_text("utf-8").strip() if path else None), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise UnreadableFile(f"{name.upper()}: {path} can't be read as text.") from error
-
-    @override
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: text for name, text in found.items() if text is not None}
-
-
-class _SwitchedOff(PydanticBaseSettingsSource):
-    """`ORDER_CORRELATION_FIELD=` switches it off; any other empty variable counts as absent."""
-
-    @override
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        name = field_name.upper()
-        given = os.environ.get(name, dotenv_values(".env").get(name))  # noqa: TID251  # this module is where it is read
-        return (given if given == "" else None), field_name, False
-
-    @override
-    def __call__(self) -> dict[str, Any]:
-        name = "order_correlation_field"
-        found = self.get_field_value(self.settings_cls.model_fields[name], name)[0]
-        return {} if found is None else {name: found}
 
 
 class Settings(BaseSettings):
@@ -116,6 +79,19 @@ class Settings(BaseSettings):
     session_idle_timeout: Duration = timedelta(minutes=30)
     session_absolute_timeout: Duration = timedelta(hours=24)
     broker_session_cutoffs: Annotated[tuple[time, ...], NoDecode, BeforeValidator(comma_list)] = (time(0), time(6))
+    rate_limit_url: SecretStr | None = None
+    rate_limits_user: Annotated[WindowsOf, NoDecode, BeforeValidator(user_limits)] = Field(
+        default_factory=lambda: dict(CONTRACT)
+    )
+    rate_limits_app: Annotated[WindowsOf, NoDecode, BeforeValidator(app_limits)] = Field(default_factory=dict)
+    orders_per_second_per_exchange: Annotated[int, Field(ge=0)] = ORDERS_PER_SECOND_PER_EXCHANGE
+    cancel_reserve: Annotated[Decimal, Field(ge=0, le=Decimal("0.5"))] = Decimal("0.1")
+    rate_limit_guard: Duration = timedelta(milliseconds=250)
+    rate_limit_store_down: Literal["reads-fail", "reads-pass"] = "reads-fail"
+    read_reuse_seconds: Annotated[dict[str, ReuseTime], NoDecode, BeforeValidator(reuse_times)] = Field(
+        default_factory=lambda: {"": 1.0}
+    )
+    sign_in_limit_per_address: Annotated[int, Field(ge=1)] = 60
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(comma_list)] = ()
     allow_http_broker_on_loopback: bool = False
     broker_connect_timeout: Duration = timedelta(seconds=2)
@@ -144,13 +120,27 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Believe arguments first, then the environment, then secret files, then `.env`."""
-        files = _SecretFiles(settings_cls, dotenv_settings)
-        return init_settings, env_settings, files, dotenv_settings, _SwitchedOff(settings_cls)
+        files = SecretFiles(settings_cls, dotenv_settings)
+        return init_settings, env_settings, files, dotenv_settings, SwitchedOff(settings_cls)
 
     @field_validator("database_url", "database_direct_url", mode="after")
     @classmethod
     def _to_libpq(cls, url: SecretStr | None) -> SecretStr | None:
         return SecretStr(libpq_url(url.get_secret_value())) if url else None
+
+    @field_validator("rate_limit_url", mode="after")
+    @classmethod
+    def _to_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://; without it the database counts")
+        return url
+
+    @field_validator("rate_limit_guard", mode="after")
+    @classmethod
+    def _as_guard(cls, length: timedelta) -> timedelta:
+        if not _SHORTEST_GUARD <= length <= _LONGEST_GUARD:
+            raise ValueError("must be between 0.05 and 10 seconds")
+        return length
 
     @field_validator("public_base_url", mode="after")
     @classmethod
@@ -264,30 +254,19 @@ class Settings(BaseSettings):
         return frozenset({origin_of(self.broker_base_url), origin_of(self.login_url)})
 
 
-_PLACEHOLDER = re.compile(
-    r"change.?me|replace.?me|placeholder|simulator|^your|^<.*>$|^(.)\1*$"
-    r"|^(api.?|my.?)?(secret|password|key)$|^(todo|fixme|tbd|none|null|test|dummy|example|sample|demo|default|abc)\d*$|^123\d*$",
-    re.IGNORECASE,
-)
-_DISTINCT_BYTES = 8  # 32 random bytes practically never have fewer than 20 different values
 _DEMO_APP_CODES = {"DEMOAPP", "APPCODE", "CHANGEME", "CHANGE-ME"}
-
-
-def _is_no_random_key(secret: bytes) -> bool:
-    """Say whether somebody has typed a key: one that can be read, or says the same again and again."""
-    return len(set(secret)) < _DISTINCT_BYTES or (secret.isascii() and secret.decode().isprintable())
 
 
 def _refusals_in_production(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each thing that may be lived with on a laptop but not where real money is."""
-    if _PLACEHOLDER.search(settings.broker_api_secret.get_secret_value()):
+    if is_placeholder(settings.broker_api_secret.get_secret_value()):
         yield "BROKER_API_SECRET is a placeholder"
     if settings.broker_app_code.upper() in _DEMO_APP_CODES:
         yield "BROKER_APP_CODE is a placeholder"
     if re.search(r":(change|replace).?me@", settings.database_url.get_secret_value(), re.IGNORECASE):
         yield "DATABASE_URL has a placeholder for a password"
     for key in settings.encryption_keys:
-        if _is_no_random_key(key.secret.get_secret_value()):
+        if is_no_random_key(key.secret.get_secret_value()):
             yield f"ENCRYPTION_KEYS: key {key.id} is not random"
     ours = [("PUBLIC_BASE_URL", settings.public_base_url), ("DEFAULT_RETURN_URL", settings.default_return_url)]
     ours += [("FRONTEND_ORIGINS", origin) for origin in settings.frontend_origins]

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretBytes, TypeAdapter
 
+from app.limits import CONTRACT, Limits, parse_limits
+
 KEY_LENGTH = 32  # AES-256
 
 _DATABASE_SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9_]+)?://")
@@ -51,6 +53,36 @@ def json_object(text: object) -> object:
     if not isinstance(found, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004  # pydantic turns ValueError into a setting's refusal
     return found
+
+
+def user_limits(text: object) -> object:
+    """Read a user's limits; what is not named is as the broker has it."""
+    return parse_limits(text, CONTRACT) if isinstance(text, str) else text
+
+
+def app_limits(text: object) -> object:
+    """Read the whole app's limits; what is not named, and `off`, is not limited."""
+    nothing: Limits = {}
+    if not isinstance(text, str):
+        return text
+    return nothing if text.strip().lower() == "off" else parse_limits(text, nothing)
+
+
+def reuse_times(text: object) -> object:
+    """Read seconds for every read (`1`), and others for single ones (`1,profile=60`)."""
+    if not isinstance(text, str):
+        return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    found = {name.strip() or "": seconds for name, _, seconds in (part.rpartition("=") for part in parts)}
+    if unknown := found.keys() - {"", *READS}:
+        raise ValueError(f"there is no read {', '.join(sorted(unknown))}; there are {', '.join(READS)}")
+    if len(found) < len(parts):
+        raise ValueError("a read is named twice")
+    return found
+
+
+READS = ("orders", "trades", "holdings", "positions", "funds", "profile", "history")
+"""What is asked often enough that an answer may be shown again: the reads of the API, the last one of one order."""
 
 
 def libpq_url(text: str) -> str:
@@ -97,3 +129,21 @@ def _encryption_key(text: str) -> EncryptionKey:
     if len(secret) != KEY_LENGTH:
         raise ValueError(f"key {name} has {len(secret)} bytes instead of {KEY_LENGTH}")
     return EncryptionKey(name, SecretBytes(secret))
+
+
+_PLACEHOLDER = re.compile(
+    r"change.?me|replace.?me|placeholder|simulator|^your|^<.*>$|^(.)\1*$"
+    r"|^(api.?|my.?)?(secret|password|key)$|^(todo|fixme|tbd|none|null|test|dummy|example|sample|demo|default|abc)\d*$|^123\d*$",
+    re.IGNORECASE,
+)
+_DISTINCT_BYTES = 8  # 32 random bytes practically never have fewer than 20 different values
+
+
+def is_no_random_key(secret: bytes) -> bool:
+    """Say whether somebody has typed a key: one that can be read, or says the same again and again."""
+    return len(set(secret)) < _DISTINCT_BYTES or (secret.isascii() and secret.decode().isprintable())
+
+
+def is_placeholder(secret: str) -> bool:
+    """Say whether a secret is one that somebody was to replace."""
+    return _PLACEHOLDER.search(secret) is not None

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration; revisions are numbered, so that "behind" can be told from "ahead"."""
 
 metadata = MetaData(
@@ -46,7 +47,12 @@ users = Table(
     Column("products", ARRAY(Text), nullable=False, server_default="{}"),
     Column("created_at", _MOMENT, nullable=False),
     Column("signed_in_at", _MOMENT, nullable=False),
-)
+    Column(
+        "book_epoch", BigInteger, nullable=False, server_default="0",
+        comment="raised by every order call; what was read under an older one is not shown again",
+    ),
+    Column("ordered_at", _MOMENT, comment="when it was raised last"),
+)  # fmt: skip
 
 sessions = Table(
     "sessions",
@@ -148,6 +154,7 @@ seen_orders = Table(
     Column("order_no", Text, primary_key=True),
     Column("intent_id", ForeignKey("intents.id"), comment="the placement it came from, where that is known"),
     Column("trading_day", Date, nullable=False),
+    Column("exchange", Text, comment="where a cancel of it counts"),
     Column("quantity", BigInteger),
     Column("status", Text, comment="none until a book has shown it"),
     Column("rejection_reason", Text),
@@ -197,4 +204,22 @@ caps = Table(
     Column("order_quantity", BigInteger, comment="units"),
     Column("order_value", Numeric(20, 4), comment="rupees"),
     Column("orders_per_day", Integer),
+)
+
+rate_heads = Table(
+    "rate_heads",
+    metadata,
+    Column("key", Text, primary_key=True, comment="whose calls, of which category"),
+    Column("number", BigInteger, nullable=False, comment="of the newest call let through: 1, 2, 3 …"),
+    Column("counted_at", _MOMENT, comment="when it was; grows strictly within a key"),
+    Column("paused_until", _MOMENT, comment="the broker has said that it had too many calls"),
+    Column("pause_seconds", Double, comment="how long the last pause was that we chose"),
+)
+
+rate_permits = Table(
+    "rate_permits",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("at", _MOMENT, primary_key=True, comment="the store's own clock"),
+    Column("number", BigInteger, nullable=False),
 )

@@ -16,7 +16,9 @@ def main() -> None:
     options = _options()
     if os.environ.get("APP_ENV") == "production":  # noqa: TID251  # another program than app/, with settings of its own
         _refuse("The simulator does not start with APP_ENV=production: it is no broker.")
-    config = Config(options.app_code, options.api_secret, options.redirect_url)
+    config = Config(
+        options.app_code, options.api_secret, options.redirect_url, enforces_limits=options.rate_limits
+    )  # fmt: skip
     listening = _listen(options.host, options.port)
     host, port = listening.getsockname()[:2]
     server = uvicorn.Server(
@@ -35,6 +37,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--app-code", default=environment.get("SIMULATOR_APP_CODE", defaults.app_code))
     parser.add_argument("--api-secret", default=environment.get("SIMULATOR_API_SECRET", defaults.api_secret))
     parser.add_argument("--redirect-url", default=environment.get("SIMULATOR_REDIRECT_URL", defaults.redirect_url))
+    parser.add_argument(
+        "--rate-limits", type=_is_on, metavar="{on,off}", default=environment.get("SIMULATOR_RATE_LIMITS", "on"),
+        help="off: what is over a limit is counted and carried out",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -42,6 +48,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**16:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
+
+
+def _is_on(text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise argparse.ArgumentTypeError("the limits are on or off")
+    return text == "on"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from simulator import broker_api, control, login, order_api, order_control
+from simulator import broker_api, control, limit_control, login, order_api, order_control
 from simulator.clock import now
 from simulator.state import Broker, Config
 from simulator.wire import Wire
@@ -27,6 +27,7 @@ def create_app(config: Config) -> Starlette:
             *login.routes(),
             *control.routes(),
             *order_control.routes(),
+            *limit_control.routes(),
             *broker_api.routes(),
             *order_api.routes(),
         ],

@@ -35,12 +35,21 @@ class Books:
         self.market = Market()
         self.switches = Switchboard()
         self._taken: list[Order] = []
-        self._books = {each.id: [seeded_order(row, each.trades, at) for row in each.orders] for each in investors}
+        self._books: dict[str, list[Order]] = {}
         self._conversions: dict[str, list[accounts.Change]] = {}
+        self._exchanges: dict[str, str] = {}
+        for each in investors:
+            self.open_for(each, at)
+
+    def open_for(self, investor: Investor, at: datetime) -> None:
+        """Give an investor a book, with the orders of his seed."""
+        book = self._books[investor.id] = [seeded_order(row, investor.trades, at) for row in investor.orders]
+        self._exchanges |= {order.number: order.exchange for order in book}
 
     def add(self, user_id: str, order: Order) -> None:
         self._taken.append(order)
         self._books[user_id].append(order)
+        self._exchanges[order.number] = order.exchange
 
     def add_conversion(self, user_id: str, changes: Iterable[accounts.Change]) -> None:
         self._conversions.setdefault(user_id, []).extend(changes)
@@ -51,6 +60,10 @@ class Books:
         for order in book:
             order.reject_if_due(at)
         return book
+
+    def exchange_of(self, order_no: str) -> str | None:
+        """Return where an order of anybody was sent, none for one that there is not."""
+        return self._exchanges.get(order_no)
 
     def taken(self, at: datetime) -> list[Order]:
         """Return every order that was taken since the seed, in the order of receipt."""

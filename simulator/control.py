@@ -1,5 +1,6 @@
 """The control API below `/_simulator/`: switches, shortcuts and the list of what was received. A tool for loopback."""
 
+import re
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from simulator.pages import switches_page
 from simulator.shapes import shape_names
 from simulator.state import Broker, Fault
 
+_ID = re.compile(r"[A-Z0-9]{1,16}")
 _SHAPE_SWITCHES = frozenset(f"{call}={shape}" for call in CALLS for shape in shape_names(call))
 
 
@@ -49,6 +51,10 @@ class _WantedCode(Wanted):
     user_id: str
 
 
+class _WantedInvestor(Wanted):
+    like: str
+
+
 class _WantedApp(Wanted):
     """How the vendor's app and the exchange are to behave; what is not named stays."""
 
@@ -75,6 +81,7 @@ def routes() -> list[Route]:
         Route(f"{base}/codes", _hand_out_code, methods=["POST"]),
         Route(f"{base}/requests", _requests, methods=["GET"]),
         Route(f"{base}/requests", _forget_requests, methods=["DELETE"]),
+        Route(f"{base}/investors/{{user}}", _add_investor, methods=["PUT"]),
         Route(f"{base}/investors/{{user}}/expire", _expire, methods=["POST"]),
         Route(f"{base}/investors/{{user}}/faults/{{call}}", _set_fault, methods=["PUT"]),
         Route(f"{base}/investors/{{user}}/faults/{{call}}", _clear_fault, methods=["DELETE"]),
@@ -150,6 +157,18 @@ async def _requests(request: Request) -> Response:
 
 async def _forget_requests(request: Request) -> Response:
     broker_of(request).requests.clear()
+    return Response(status_code=204)
+
+
+async def _add_investor(request: Request) -> Response:
+    """Take in somebody like another investor, under an id that nobody has."""
+    broker, wanted, user_id = broker_of(request), await wanted_of(request, _WantedInvestor), request.path_params["user"]
+    model = broker.investor(wanted.like)
+    if model is None:
+        return unknown("investor")
+    if broker.investor(user_id) or not _ID.fullmatch(user_id):
+        return JSONResponse({"error": "an id is 1 to 16 of A-Z0-9, and nobody else's"}, status_code=422)
+    broker.add_investor(user_id, model)
     return Response(status_code=204)
 
 

@@ -1,6 +1,6 @@
 """The investors of the simulated broker and what they own; everything is fictional and the same in every run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from simulator.clock import IST
@@ -32,6 +32,15 @@ def seeded(now: datetime) -> dict[str, Investor]:
     today = now.astimezone(IST)
     everybody = [_equity(today), _derivatives(today), _empty(), _indebted(), _lower_case()]
     return {investor.id: investor for investor in everybody}
+
+
+def another(model: Investor, user_id: str) -> Investor:
+    """Return somebody who owns the same under an id of his own, which the callback spells as it is."""
+    own: Fields = {"userId": user_id, "actId": user_id}
+    return replace(
+        model, id=user_id, sso_id=user_id, about=f"Like {model.id}",
+        orders=[row | own for row in model.orders], trades=[row | own for row in model.trades],
+    )  # fmt: skip
 
 
 def _equity(today: datetime) -> Investor:

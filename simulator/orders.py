@@ -50,6 +50,10 @@ class Order:
         return str(self.identity["orderNo"])
 
     @property
+    def exchange(self) -> str:
+        return str(self.identity["exchange"])
+
+    @property
     def symbol(self) -> str:
         return str(self.identity["tradingSymbol"])
 

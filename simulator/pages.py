@@ -7,6 +7,7 @@ from simulator.calls import CALLS
 from simulator.clock import now, time_first
 from simulator.faults import ABOUT_FAULTS
 from simulator.investors import Investor
+from simulator.limits import LENGTHS, Limits
 from simulator.orders import Order
 from simulator.shapes import shape_names
 from simulator.state import Broker
@@ -69,6 +70,7 @@ def switches_page(broker: Broker) -> str:
         '<button name="action" value="reset">Reset everything</button></form>'
         f"<h2>Investors</h2><table><tr><th>Investor</th><th>Switched on</th><th>Switch</th></tr>{rows}</table>"
         f"{_orders(broker.books.taken(now()), is_moving=broker.books.market.is_moving)}"
+        f"{_limits(broker.limits)}"
         f"<h2>Requests received</h2><table><tr><th>Call</th><th>Count</th></tr>{calls}</table>",
         wide=True,
     )
@@ -131,6 +133,22 @@ def _order(number: int, order: Order) -> str:
         str(number), time_first(order.taken_at), *(str(row[name]) for name in named), order.remarks, order.status,
     ]  # fmt: skip
     return f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in shown)}</tr>"
+
+
+def _limits(limits: Limits) -> str:
+    """Return how many calls were received, and how many of them were over a limit."""
+    rows = "".join(
+        f"<tr><td>{escape(category)}</td><td>{limits.received[category]}</td>"
+        f"{''.join(f'<td>{limits.refused[category][seconds]}</td>' for seconds in LENGTHS)}</tr>"
+        for category in limits.table
+    )
+    done = "answered with 429" if limits.is_enforced else "counted and carried out"
+    windows = "".join(f"<th>Over in {seconds} s</th>" for seconds in LENGTHS)
+    return (
+        f"<h2>Limits</h2><p>Calls over a limit: {limits.refused_calls}, of which {limits.refused_at_an_exchange} over "
+        f"that of an exchange; they are {done}</p>"
+        f"<table><tr><th>Category</th><th>Received</th>{windows}</tr>{rows}</table>"
+    )
 
 
 def _options(named: list[tuple[str, str]]) -> str:

@@ -12,7 +12,8 @@ from simulator.books import Books, OrderNumbers
 from simulator.calls import EXCHANGE_PATHS
 from simulator.clock import now
 from simulator.desk import Desk
-from simulator.investors import Investor, seeded
+from simulator.investors import Investor, another, seeded
+from simulator.limits import Limits
 
 _CODE_ALPHABET = string.ascii_uppercase + string.digits
 _CODE_LENGTH = 20  # contract §1: 20 of A-Z0-9
@@ -27,6 +28,7 @@ class Config:
     app_code: str = "DEMOAPP"
     api_secret: str = field(default="simulator-api-secret", repr=False)
     redirect_url: str = "http://localhost:8000/sso/callback"
+    enforces_limits: bool = True
 
 
 @dataclass
@@ -76,11 +78,17 @@ class Broker:
         self.faults: dict[tuple[str, str], Fault] = {}
         self.shapes: dict[tuple[str, str], str] = {}
         self.requests: list[dict[str, object]] = []
+        self.limits = Limits(is_enforced=self.config.enforces_limits)
         self._codes: dict[str, Code] = {}
         self._tokens: dict[str, str] = {}
 
     def investor(self, user_id: str) -> Investor | None:
         return self.investors.get(user_id.upper())
+
+    def add_investor(self, user_id: str, like: Investor) -> None:
+        """Take in somebody who owns what another one was seeded with; a reset forgets him."""
+        added = self.investors[user_id] = another(like, user_id)
+        self.books.open_for(added, now())
 
     def hand_out_code(self, investor: Investor) -> str:
         """Return a fresh auth code, as a finished login does."""

@@ -1,4 +1,4 @@
-"""What stands before the broker's calls: every request is written down, and a switched-on fault answers instead."""
+"""What stands before the broker's calls: each is written down and counted; a limit or a fault may answer instead."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from simulator.calls import CALL_OF_PATH
 from simulator.faults import CANNED
+from simulator.limits import orders_by_exchange
 from simulator.state import Broker, Fault
 
 _SLOW = 2.0  # seconds
@@ -31,8 +32,13 @@ class Wire:
             await self._app(scope, receive, send)
             return
         body = await _body(receive)
-        user_id = self._user(scope, call, body)
-        self._write_down(scope, call, user_id, body)
+        content = _json(body)
+        user_id = self._user(scope, call, content)
+        self._write_down(scope, call, user_id, content)
+        wait = self._count(call, user_id, content)
+        if wait and self._broker.limits.is_enforced:
+            await _canned(Fault("http429", seconds=wait))(scope, receive, send)
+            return
         fault = self._broker.take_fault(user_id, call)
         scope["fault"] = fault.name if fault else None
         if fault is not None and fault.after:
@@ -52,21 +58,25 @@ class Wire:
             for message in answer:
                 await send(message)
 
-    def _user(self, scope: Scope, call: str, body: bytes) -> str:
+    def _user(self, scope: Scope, call: str, content: object) -> str:
         """Return whom a request is about: by his checksum or by his token."""
         if call == "exchange":
-            content = _json(body)
             checksum = content.get("checkSum") if isinstance(content, dict) else None
             owner = self._broker.owner_of_checksum(checksum) if isinstance(checksum, str) else None
         else:
             owner = self._broker.owner_of_token(bearer(_headers(scope)))
         return owner.id if owner else ""
 
-    def _write_down(self, scope: Scope, call: str, user_id: str, body: bytes) -> None:
+    def _count(self, call: str, user_id: str, content: object) -> int:
+        """Return the seconds for which a call is over the limits; an exchange speaks for nobody yet."""
+        orders = orders_by_exchange(call, content, self._broker.books.exchange_of)
+        return self._broker.limits.receive(call, "" if call == "exchange" else user_id, orders, time.monotonic_ns())
+
+    def _write_down(self, scope: Scope, call: str, user_id: str, content: object) -> None:
         self._broker.requests.append({
             "at": time.time(),  # noqa: TID251  # the simulator is another program than app/
             "call": call, "method": scope["method"], "path": scope["path"], "userId": user_id,
-            "headers": _headers(scope), "body": _json(body),
+            "headers": _headers(scope), "body": content,
         })  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Real servers for every test: one PostgreSQL for the run, one database and one simulated broker per worker."""
+"""Real servers for every test: one PostgreSQL and one Valkey for the run, databases and a broker per worker."""
 
 import os
 import tempfile
@@ -19,12 +19,14 @@ from tests.support.configured import configured
 from tests.support.service import Service, serving
 from tests.support.simulated import SimulatedBroker, simulated_broker
 from workbench.servers import Postgres
+from workbench.valkey import Valkey
 
 _URL = "TEST_POSTGRES_URL"  # from the controller to its workers
+_VALKEY_URL = "TEST_VALKEY_URL"  # the same
 _TEMPLATE = "migrated"
 _TABLES = (
     "spent_auth_codes, sessions, broker_sessions, seen_orders, watches, intents, ledger, ledger_heads, halts, caps, "
-    "users"
+    "users, rate_heads, rate_permits"
 )
 _ATTEMPTS = 5
 _PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -36,7 +38,7 @@ hypothesis_settings.load_profile("here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the one PostgreSQL before any worker begins, with a migrated template to clone."""
+    """Start the one PostgreSQL, with a migrated template to clone, and the one Valkey before any worker begins."""
     for name in _PROXIES:
         os.environ.pop(name, None)  # noqa: TID251  # every server of the tests is on this machine
     if hasattr(config, "workerinput"):
@@ -48,10 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
     postgres = _servers.enter_context(Postgres(folder / "pg", durable=False))
     migrate_schema(SecretStr(postgres.create_database(_TEMPLATE)))
     os.environ[_URL] = postgres.url("NAME")  # noqa: TID251  # the way from the controller to its workers
+    valkey = _servers.enter_context(Valkey(folder / "valkey", is_kept=False))
+    os.environ[_VALKEY_URL] = valkey.url  # noqa: TID251  # the same
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop it when the last worker has ended."""
+    """Stop them when the last worker has ended."""
     if not hasattr(config, "workerinput"):
         _servers.close()
 
@@ -81,6 +85,13 @@ def worker(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 async def database_url(worker: str) -> str:
     return await create_clone(f"tests_{worker}")
+
+
+@pytest.fixture(scope="session")
+def valkey_url(worker: str) -> str:
+    """Give this worker's database of the run's Valkey; nothing in it outlives the run."""
+    number = 0 if worker == "alone" else int(worker.removeprefix("gw"))
+    return f"{os.environ[_VALKEY_URL]}?db={number}"  # noqa: TID251  # from the controller
 
 
 @pytest.fixture(scope="session")

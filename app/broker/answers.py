@@ -38,6 +38,7 @@ _SPOKEN = frozenset({"status", "stat", "message", "emsg", "code", "errorcode", "
 _OUT_OF_SERVICE = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _MOST_ROWS = 10_000  # an active day has hundreds of orders; more would hold up everybody else
 _LONGEST_BARE_TEXT = 200  # bytes; a dead session in plain text is one or two words
+_LONGEST_WAIT = 86_400  # seconds; the broker's longest window
 _NONSENSE = "The broker answered with something that can't be read."
 
 
@@ -91,7 +92,7 @@ def envelopes(answer: Answer) -> list[Envelope]:
     outer = content if isinstance(content, list) else [content]
     found = [_envelope(item) for item in outer]
     if any(not envelope.is_ok and says_limited(envelope.words) for envelope in found):
-        raise BrokerRateLimited(headers=_retry_after(answer))
+        raise BrokerRateLimited
     if not found or len(found) > _MOST_ROWS:
         raise BrokerFault(_NONSENSE)
     _judge_failure(answer, found)
@@ -126,7 +127,7 @@ def _judge_status(answer: Answer) -> None:
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise BrokerSessionDead
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise BrokerRateLimited(headers=_retry_after(answer))
+        raise BrokerRateLimited
     if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         raise WrongPath
     if answer.status in _OUT_OF_SERVICE:
@@ -206,16 +207,16 @@ def _refuse(envelope: Envelope) -> Never:
     raise BrokerFault(_NONSENSE)
 
 
-def _retry_after(answer: Answer) -> dict[str, str]:
-    """Return our own `Retry-After`, in seconds, of the broker's in either form (RFC 9110, 10.2.3), else of five."""
+def told_wait(answer: Answer) -> float | None:
+    """Return the seconds of the broker's `Retry-After` in either form (RFC 9110, 10.2.3), none where there is none."""
     given = answer.retry_after or ""
-    if re.fullmatch(r"[0-9]{1,5}", given):
-        return {"Retry-After": given}
+    if re.fullmatch(r"[0-9]{1,9}", given):
+        return float(min(int(given), _LONGEST_WAIT)) or None
     try:
         wait = parsedate_to_datetime(given) - parsedate_to_datetime(answer.date or "")
     except (ValueError, TypeError):
-        return {"Retry-After": "5"}
-    return {"Retry-After": str(min(max(int(wait.total_seconds()), 1), 86_400))}
+        return None
+    return min(max(wait.total_seconds(), 1.0), _LONGEST_WAIT)
 
 
 def _first_text(outer: Row, *names: str) -> str | None:

@@ -5,21 +5,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from math import ceil
 from typing import TypeVar
 
 from pydantic import SecretStr
 
 from app.broker import order_entry, wire
-from app.broker.answers import Row, read_rows
+from app.broker.answers import Row, read_rows, told_wait
 from app.broker.checksum import checksum
 from app.broker.errors import BrokerRefused, NotSent, WrongPath
 from app.broker.login import BrokerLogin, read_login
 from app.broker.paths import Call, Paths
-from app.broker.transport import Transport
-from app.broker.verdicts import NOT_SENT, Proof, Verdict, refused, unknown, verdict_of
+from app.broker.permits import Bearer, Clearance, Meter
+from app.broker.transport import Answer, Transport
+from app.broker.verdicts import LIMITED, NOT_SENT, Proof, Verdict, refused, unknown, verdict_of
 from app.broker.wire import BookRow
+from app.limits import Category, Demand
 from app.ordering import Conversion, OrderTerms
-from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
+from app.problems import (
+    BrokerFault,
+    BrokerRateLimited,
+    BrokerTimeout,
+    BrokerUnavailable,
+    RateLimited,
+    TemporarilyUnavailable,
+)
 from app.trading import Funds, Holding, Margin, OrderState, Position, Profile, Trade
 
 T = TypeVar("T")
@@ -46,8 +56,9 @@ class Echo:
 class Gateway:
     """The broker, as far as this service needs it. Every method sends one request, or one for each path tried."""
 
-    def __init__(self, transport: Transport, paths: Paths, api_secret: SecretStr, manner: Manner) -> None:
+    def __init__(self, transport: Transport, paths: Paths, api_secret: SecretStr, manner: Manner, meter: Meter) -> None:
         self._transport = transport
+        self._meter = meter
         self._paths = paths
         self._api_secret = api_secret
         self._manner = manner
@@ -67,115 +78,129 @@ class Gateway:
             raise BrokerTimeout from error
 
     async def _exchange_somewhere(self, proof: SecretStr, user_id: str) -> BrokerLogin:
+        body = {"checkSum": proof.get_secret_value()}
+        demand = Demand(Category.NON_TRADING)  # nobody is proven yet, so it counts against nobody
         for path in self._paths.exchange():
             answer = await self._transport.send(
-                "POST", path, body={"checkSum": proof.get_secret_value()}, deadline=self._manner.read_deadline
+                "POST", path, demand=demand, body=body, deadline=self._manner.read_deadline
             )
             try:
                 login = read_login(answer, user_id)
             except WrongPath:
                 continue
+            except BrokerRateLimited as problem:
+                raise await self._limited(demand, answer) from problem
             self._paths.exchange_worked(path)
             return login
         raise BrokerFault("The broker knows none of the calls at which an auth code could be exchanged.")
 
-    async def profile(self, token: SecretStr) -> Profile:
-        return await self._read(Call.PROFILE, token, wire.profile)
+    async def profile(self, bearer: Bearer) -> Profile:
+        return await self._read(Call.PROFILE, bearer, wire.profile)
 
-    async def funds(self, token: SecretStr) -> Funds:
-        return await self._read(Call.FUNDS, token, wire.funds)
+    async def funds(self, bearer: Bearer) -> Funds:
+        return await self._read(Call.FUNDS, bearer, wire.funds)
 
-    async def holdings(self, token: SecretStr) -> list[Holding]:
-        return await self._read(Call.HOLDINGS, token, wire.holdings)
+    async def holdings(self, bearer: Bearer) -> list[Holding]:
+        return await self._read(Call.HOLDINGS, bearer, wire.holdings)
 
-    async def positions(self, token: SecretStr) -> list[Position]:
-        return await self._read(Call.POSITIONS, token, lambda rows: [wire.position(row) for row in rows])
+    async def positions(self, bearer: Bearer) -> list[Position]:
+        return await self._read(Call.POSITIONS, bearer, lambda rows: [wire.position(row) for row in rows])
 
-    async def order_book(self, token: SecretStr) -> list[BookRow]:
+    async def order_book(self, bearer: Bearer) -> list[BookRow]:
         field = self._manner.correlation_field
-        return await self._read(Call.ORDER_BOOK, token, lambda rows: [wire.book_row(row, field) for row in rows])
+        return await self._read(Call.ORDER_BOOK, bearer, lambda rows: [wire.book_row(row, field) for row in rows])
 
-    async def trade_book(self, token: SecretStr) -> list[Trade]:
-        return await self._read(Call.TRADE_BOOK, token, lambda rows: [wire.trade(row) for row in rows])
+    async def trade_book(self, bearer: Bearer) -> list[Trade]:
+        return await self._read(Call.TRADE_BOOK, bearer, lambda rows: [wire.trade(row) for row in rows])
 
-    async def order_history(self, token: SecretStr, user_id: str, order_no: str) -> list[OrderState]:
+    async def order_history(self, bearer: Bearer, order_no: str) -> list[OrderState]:
         """Return every step of one order, the newest first as the broker lists them."""
-        return await self._history(token, user_id, order_no, lambda rows: [wire.order_state(row) for row in rows])
+        return await self._history(bearer, order_no, lambda rows: [wire.order_state(row) for row in rows])
 
-    async def echo(self, token: SecretStr, user_id: str, order_no: str) -> Echo:
+    async def echo(self, bearer: Bearer, order_no: str) -> Echo:
         """Return whether an order has a history, and what correlation the broker echoes there."""
         field = self._manner.correlation_field
-        return await self._history(
-            token, user_id, order_no, lambda rows: Echo(bool(rows), wire.echoed(rows, order_no, field))
-        )
+        return await self._history(bearer, order_no, lambda rows: Echo(bool(rows), wire.echoed(rows, order_no, field)))
 
-    async def margin(self, token: SecretStr, terms: OrderTerms) -> Margin:
+    async def margin(self, bearer: Bearer, terms: OrderTerms) -> Margin:
         """Return what an order would need; nothing is placed."""
-        return await self._read(Call.MARGIN, token, order_entry.margin, body=order_entry.margin_body(terms))
+        return await self._read(Call.MARGIN, bearer, order_entry.margin, body=order_entry.margin_body(terms))
 
-    async def place(self, token: SecretStr, terms: OrderTerms, correlation: str | None, write_by: float) -> Verdict:
-        """Send one order, once; its first byte leaves before `write_by` (by `monotonic`) or none does."""
+    async def place(self, clearance: Clearance, terms: OrderTerms, correlation: str | None) -> Verdict:
+        """Send one order, once."""
         field = self._manner.correlation_field
         echoed = {field: correlation} if field and correlation else {}
         item = order_entry.place_item(terms, self._manner.market_protection, echoed)
-        return await self._act(Call.PLACE, token, [item], write_by, Proof.NEW_NUMBER)
+        return await self._act(Call.PLACE, clearance, [item], Proof.NEW_NUMBER)
 
-    async def modify(self, token: SecretStr, order_no: str, terms: OrderTerms, write_by: float) -> Verdict:
+    async def modify(self, clearance: Clearance, order_no: str, terms: OrderTerms) -> Verdict:
         """Send the whole state that an open order is to have, once."""
         body = order_entry.change_body(order_no, terms, self._manner.market_protection)
-        return await self._act(Call.MODIFY, token, body, write_by)
+        return await self._act(Call.MODIFY, clearance, body)
 
-    async def cancel(self, token: SecretStr, order_no: str, write_by: float) -> Verdict:
+    async def cancel(self, clearance: Clearance, order_no: str) -> Verdict:
         """Send one cancel, once; accepted means that the broker works on it, the book says how it ends."""
-        return await self._act(Call.CANCEL, token, [order_entry.cancel_item(order_no)], write_by)
+        return await self._act(Call.CANCEL, clearance, [order_entry.cancel_item(order_no)])
 
-    async def convert(self, token: SecretStr, conversion: Conversion, write_by: float) -> Verdict:
+    async def convert(self, clearance: Clearance, conversion: Conversion) -> Verdict:
         """Send one conversion of a position, once."""
-        body = order_entry.conversion_body(conversion)
-        return await self._act(Call.CONVERT, token, body, write_by, Proof.OK)
+        return await self._act(Call.CONVERT, clearance, order_entry.conversion_body(conversion), Proof.OK)
 
     async def _act(
-        self, call: Call, token: SecretStr, body: object, write_by: float, proof: Proof = Proof.OK_WITH_NUMBER
+        self, call: Call, clearance: Clearance, body: object, proof: Proof = Proof.OK_WITH_NUMBER
     ) -> Verdict:
         [path] = self._paths.of(call)
         try:
             answer = await self._transport.send_once(
-                call.method, path, bearer=token, body=body, deadline=self._manner.order_deadline, write_by=write_by
+                call.method, path, clearance=clearance, body=body, deadline=self._manner.order_deadline
             )
-        except NotSent:
+        except (NotSent, TemporarilyUnavailable):
             return refused(NOT_SENT)
+        except (RateLimited, BrokerRateLimited) as problem:  # its permit had grown old, and there was no other
+            return refused(problem.slug)
         except (BrokerTimeout, BrokerUnavailable, BrokerFault) as problem:
             return unknown(problem.slug)
-        return verdict_of(answer, proof)
+        verdict = verdict_of(answer, proof)
+        if verdict is LIMITED:
+            await self._meter.pause(clearance.permit.demand, told_wait(answer))
+        return verdict
 
-    async def _history(self, token: SecretStr, user_id: str, order_no: str, understand: Callable[[list[Row]], T]) -> T:
-        question = {"orderNo": order_no, "userId": user_id}
-        return await self._read(Call.ORDER_HISTORY, token, understand, body=question)
+    async def _limited(self, demand: Demand, answer: Answer) -> BrokerRateLimited:
+        """Return what the broker's word about its limit comes to, with the pause that it begins."""
+        seconds = await self._meter.pause(demand, told_wait(answer))
+        return BrokerRateLimited(headers={"Retry-After": str(max(ceil(seconds), 1))})
+
+    async def _history(self, bearer: Bearer, order_no: str, understand: Callable[[list[Row]], T]) -> T:
+        question = {"orderNo": order_no, "userId": bearer.user_id}
+        return await self._read(Call.ORDER_HISTORY, bearer, understand, body=question)
 
     async def _read(
-        self, call: Call, token: SecretStr, understand: Callable[[list[Row]], T], *, body: object = None
+        self, call: Call, bearer: Bearer, understand: Callable[[list[Row]], T], *, body: object = None
     ) -> T:
         """Ask a question that may be asked again: at each known path until one exists, the one that worked first.
 
-        All of it within one deadline. Raises `BrokerSessionDead` and the `Broker…` problems.
+        All of it within one deadline. Raises `BrokerSessionDead`, the `Broker…` problems and what the meter does.
         """
         try:
             async with asyncio.timeout(self._manner.read_deadline.total_seconds()):
-                return await self._read_somewhere(call, token, understand, body)
+                return await self._read_somewhere(call, bearer, understand, body)
         except TimeoutError as error:
             raise BrokerTimeout from error
 
     async def _read_somewhere(
-        self, call: Call, token: SecretStr, understand: Callable[[list[Row]], T], body: object
+        self, call: Call, bearer: Bearer, understand: Callable[[list[Row]], T], body: object
     ) -> T:
+        demand = Demand(call.category, bearer.user_id, is_urgent=bearer.is_urgent)
         for path in self._paths.of(call):
             answer = await self._transport.send(
-                call.method, path, bearer=token, body=body, deadline=self._manner.read_deadline
+                call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline
             )
             try:
                 understood = understand(read_rows(answer))
             except WrongPath:
                 continue
+            except BrokerRateLimited as problem:
+                raise await self._limited(demand, answer) from problem
             except BrokerRefused as refusal:
                 raise BrokerFault(f"The broker says: {refusal.words}") from refusal
             self._paths.worked(call, path)

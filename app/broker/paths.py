@@ -3,6 +3,8 @@
 import re
 from enum import Enum
 
+from app.limits import Category
+
 _PATH = re.compile(r"[A-Za-z0-9._~%-]+(?:/[A-Za-z0-9._~%-]*)*")
 
 
@@ -30,6 +32,11 @@ class Call(Enum):
     def setting_name(self) -> str:
         """How `BROKER_PATHS` names the call; case, blanks and underscores in it don't matter."""
         return _plain(self.name)
+
+    @property
+    def category(self) -> Category:
+        """What it counts as (docs/broker.md, "Limits")."""
+        return Category.ORDER if self in ACTS else Category.NON_TRADING
 
 
 ACTS = frozenset({Call.PLACE, Call.MODIFY, Call.CANCEL, Call.CONVERT})

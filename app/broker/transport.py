@@ -1,8 +1,8 @@
-"""One HTTP client for the broker: a total deadline, a bounded body, no redirects, no cookies, never a second try.
+"""One HTTP client for the broker: a permit per request, a total deadline, a bounded body, no redirects, no cookies.
 
-aiohttp rather than httpx: docs/decisions/0008. It repeats a GET once when a kept connection turns out to be dead
-before any answer came; it never repeats a POST. What does something at the broker goes through `send_once`, which
-would stop a second try of whatever library at the door.
+aiohttp rather than httpx: docs/decisions/0008. It repeats a GET once when a kept connection turns out to be dead before
+any answer came, with a permit of its own; it never repeats a POST. What does something at the broker goes through
+`send_once`, which would stop a second try of whatever library at the door.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from app.broker.errors import NotSent
+from app.broker.permits import Clearance, Meter
 from app.clock import monotonic
+from app.limits import Demand, Permit
 from app.observability import REDACTED, logger
-from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable
+from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, TemporarilyUnavailable
 
 _log = logger("broker")
 
@@ -27,6 +29,7 @@ _SAYS_ALL = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
 """Statuses that are judged alone (docs/broker.md, "Envelope"): their body is left unread, whole or broken."""
 
 _CHUNK = 64 * 1024
+_PERMITS_TRIED = 3  # where a permit has grown old before a connection was there; then the store is too slow to rely on
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,36 @@ class Answer:
 
 @dataclass
 class _Sending:
-    """One request on its way: whether any byte of it may have left, and until when the first one may."""
+    """One request on its way: its permit, whether any byte of it may have left, and until when the first one may."""
 
+    meter: Meter
+    demand: Demand
+    permit: Permit | None
     write_by: float | None
     has_begun: bool = False
 
-    def begin(self) -> None:
-        """Let the bytes go; refuse those of an order call that is late or was let go before."""
+    async def begin(self) -> None:
+        """Let the bytes go under a fresh permit; refuse those of an order call that is late or was let go before."""
+        self._hold_back_if_late()
+        await self._use_permit()
+        self._hold_back_if_late()
+        self.has_begun = True
+
+    def _hold_back_if_late(self) -> None:
         if self.write_by is not None and (self.has_begun or monotonic() > self.write_by):
             raise _HeldBack
-        self.has_begun = True
+
+    async def _use_permit(self) -> None:
+        """Use the permit up; one that is used or older than the guard is taken anew, for then it would count too early.
+
+        It was counted all the same, which is on the safe side.
+        """
+        permit, self.permit = self.permit, None
+        for _ in range(_PERMITS_TRIED):
+            if permit is not None and monotonic() - permit.asked_at <= self.meter.guard:
+                return
+            permit = await self.meter.take(self.demand)
+        raise TemporarilyUnavailable("The limits are counted too slowly.")
 
 
 class _HeldBack(Exception):
@@ -68,48 +91,61 @@ class _WatchedRequest(aiohttp.ClientRequest):
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:  # something came unasked: perhaps another's answer
             raise aiohttp.ServerDisconnectedError
-        _sending.get().begin()
+        await _sending.get().begin()
         return await super().send(conn)
 
 
 class Transport:
     """The connections of one process to the broker."""
 
-    def __init__(self, reading: aiohttp.ClientSession, acting: aiohttp.ClientSession) -> None:
+    def __init__(self, reading: aiohttp.ClientSession, acting: aiohttp.ClientSession, meter: Meter) -> None:
         self._reading = reading
         self._acting = acting
+        self._meter = meter
 
     @classmethod
-    def open(cls, base_url: str, connect_timeout: timedelta) -> Self:
+    def open(cls, base_url: str, connect_timeout: timedelta, meter: Meter) -> Self:
         """Return a transport whose paths are below `base_url`; must be called within a running loop."""
         # An order call has a connection of its own: on a kept one a late answer to somebody else might already lie, and
         # whether it is still alive shows only after bytes have gone out.
-        return cls(*(_client(base_url, connect_timeout, is_kept=is_kept) for is_kept in (True, False)))
+        reading, acting = (_client(base_url, connect_timeout, is_kept=is_kept) for is_kept in (True, False))
+        return cls(reading, acting, meter)
 
     async def aclose(self) -> None:
         await self._reading.close()
         await self._acting.close()
 
     async def send(
-        self, method: str, path: str, *, deadline: timedelta, bearer: SecretStr | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        *,
+        demand: Demand,
+        deadline: timedelta,
+        bearer: SecretStr | None = None,
+        body: object = None,
     ) -> Answer:
         """Send one request and return whatever was answered, of any status; without a body where the status says all.
 
-        Raises `BrokerTimeout` when the whole has not arrived within `deadline`, `BrokerUnavailable` when there is no
-        connection or it broke, `BrokerFault` when what came is not HTTP or is larger than 8 MiB.
+        Raises what the meter does, with nothing sent; `BrokerTimeout` when the whole has not arrived within `deadline`,
+        `BrokerUnavailable` when there is no connection or it broke, `BrokerFault` when what came is not HTTP or is
+        larger than 8 MiB.
         """
-        return await self._send(_Sending(None), method, path, deadline, bearer, body)
+        permit = await self._meter.take(demand)  # before a connection is made for a request that may not go
+        return await self._send(_Sending(self._meter, demand, permit, None), method, path, deadline, bearer, body)
 
     async def send_once(
-        self, method: str, path: str, *, deadline: timedelta, write_by: float, bearer: SecretStr, body: object
+        self, method: str, path: str, *, clearance: Clearance, deadline: timedelta, body: object
     ) -> Answer:
-        """Send one request that does something, its first byte before `write_by` (by `monotonic`) or none at all.
+        """Send one request that does something, its first byte before `write_by` or none at all.
 
-        Raises `NotSent` where certainly no byte has left, else as `send` does: then nobody knows whether it was done.
+        Raises `NotSent`, and what the meter does, where certainly no byte has left; else as `send` does: then nobody
+        knows whether it was done.
         """
-        sending = _Sending(write_by)
+        permit = clearance.permit
+        sending = _Sending(self._meter, permit.demand, permit, clearance.write_by)
         try:
-            return await self._send(sending, method, path, deadline, bearer, body)
+            return await self._send(sending, method, path, deadline, clearance.bearer.token, body)
         except _HeldBack as error:
             if sending.has_begun:
                 raise BrokerUnavailable from error

@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from app.settings import Settings, UnreadableFile
+from app.settings import Settings
+from app.settings_sources import UnreadableFile
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 

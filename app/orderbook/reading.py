@@ -9,7 +9,6 @@ from app.clock import trading_day
 from app.orderbook import store
 from app.problems import NotFound
 from app.sessions.asking import Investor, Reading
-from app.trading import Order, OrderWithHistory
 
 
 async def ask_for_book(investor: Investor) -> Reading[list[BookRow]]:
@@ -35,26 +34,14 @@ async def read_book(investor: Investor) -> Reading[list[BookRow]]:
     return Reading([_attributed(row, known.get(row.order.order_no or "")) for row in reading.answer], reading.as_of)
 
 
-async def list_orders(investor: Investor) -> Reading[list[Order]]:
-    """Return the orders of the day."""
-    reading = await read_book(investor)
-    return Reading([row.order for row in reading.answer], reading.as_of)
-
-
-async def order_with_history(investor: Investor, order_no: str) -> OrderWithHistory:
-    """Return one order of the investor's own book with its history.
-
-    An order number that is not in his book is `NotFound`, whoever it belongs to, and no history is asked for.
-    """
-    row = await find_row(investor, order_no)
-    history = await investor.ask(Gateway.order_history, investor.user_id, order_no)
-    return OrderWithHistory(**dict(row.order), history=history.answer)
-
-
 async def find_row(investor: Investor, order_no: str) -> BookRow:
-    """Return the row of one order of the investor's own book; raises `NotFound`."""
-    book = await read_book(investor)
-    row = next((each for each in book.answer if each.order.order_no == order_no), None)
+    """Return the row of one order of the investor's own book as it is now; raises `NotFound`."""
+    return row_of((await read_book(investor)).answer, order_no)
+
+
+def row_of(book: list[BookRow], order_no: str) -> BookRow:
+    """Return the row of one order; one that is not in the book is `NotFound`, whoever it belongs to."""
+    row = next((each for each in book if each.order.order_no == order_no), None)
     if row is None:
         raise NotFound
     return row

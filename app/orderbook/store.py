@@ -21,6 +21,7 @@ class SeenOrder:
 
     order_no: str
     intent_id: UUID | None
+    exchange: str | None
     quantity: int | None
     status: OrderStatus | None
     rejection_reason: str | None
@@ -35,8 +36,8 @@ class SeenOrder:
 
 _seen = seen_orders.c
 _COLUMNS = (
-    _seen.order_no, _seen.intent_id, _seen.quantity, _seen.status, _seen.rejection_reason, _seen.correlation,
-    _seen.history_read_at, _seen.first_seen_at,
+    _seen.order_no, _seen.intent_id, _seen.exchange, _seen.quantity, _seen.status, _seen.rejection_reason,
+    _seen.correlation, _seen.history_read_at, _seen.first_seen_at,
 )  # fmt: skip
 
 
@@ -90,6 +91,7 @@ async def record(
             index_elements=[_seen.user_id, _seen.order_no],
             set_={
                 **{name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in moving},
+                "exchange": func.coalesce(_seen.exchange, written.excluded.exchange),
                 "correlation": func.coalesce(_seen.correlation, written.excluded.correlation),
                 "intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id),
                 "last_changed_at": func.now(),
@@ -106,20 +108,30 @@ async def shown_on(tx: AsyncConnection, user_id: str, day: date) -> set[str]:
     return set(found)
 
 
-async def attach(tx: AsyncConnection, user_id: str, day: date, order_nos: Iterable[str], intent_id: UUID) -> None:
-    """Write down which placement these orders came from; an order that has one keeps it."""
+async def attach(
+    tx: AsyncConnection,
+    user_id: str,
+    day: date,
+    order_nos: Iterable[str],
+    intent_id: UUID,
+    exchange: str | None = None,
+) -> None:
+    """Write down which placement these orders came from, and its exchange; an order that has one keeps it."""
     numbers = sorted(set(order_nos))
     if not numbers:
         return
     written = upsert(seen_orders).values([
-        {"user_id": user_id, "order_no": number, "trading_day": day, "intent_id": intent_id,
+        {"user_id": user_id, "order_no": number, "trading_day": day, "intent_id": intent_id, "exchange": exchange,
          "first_seen_at": func.now(), "last_changed_at": func.now()}
         for number in numbers
     ])  # fmt: skip
     await tx.execute(
         written.on_conflict_do_update(
             index_elements=[_seen.user_id, _seen.order_no],
-            set_={"intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id)},
+            set_={
+                "intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id),
+                "exchange": func.coalesce(_seen.exchange, written.excluded.exchange),
+            },
         )
     )
 
@@ -136,6 +148,7 @@ async def remember_history(tx: AsyncConnection, user_id: str, order_no: str, cor
 def _facts(row: BookRow, came_from: Mapping[str, UUID]) -> dict[str, Any]:
     return {
         "intent_id": came_from.get(row.order.order_no or ""),
+        "exchange": row.order.exchange,
         "quantity": row.order.quantity,
         "status": str(row.order.status),
         "rejection_reason": row.order.rejection_reason,
@@ -146,7 +159,9 @@ def _facts(row: BookRow, came_from: Mapping[str, UUID]) -> dict[str, Any]:
 def _differs(facts: dict[str, Any], known: SeenOrder | None) -> bool:
     if known is None:
         return True
-    is_news = any(facts[name] is not None and getattr(known, name) is None for name in ("correlation", "intent_id"))
+    is_news = any(
+        facts[name] is not None and getattr(known, name) is None for name in ("exchange", "correlation", "intent_id")
+    )
     return is_news or any(facts[name] != getattr(known, name) for name in ("quantity", "status", "rejection_reason"))
 
 
@@ -154,6 +169,7 @@ def _seen_order(row: Row[*tuple[Any, ...]]) -> SeenOrder:
     return SeenOrder(
         order_no=row.order_no,
         intent_id=row.intent_id,
+        exchange=row.exchange,
         quantity=row.quantity,
         status=OrderStatus(row.status) if row.status else None,
         rejection_reason=row.rejection_reason,

@@ -10,11 +10,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from pydantic import SecretStr
-
+from app.broker.permits import Clearance
 from app.broker.verdicts import NOT_SENT, Verdict, refused
 from app.clock import monotonic
 from app.db import Database, Transaction
+from app.limits import Category, Demand, Permit
 from app.observability import logger
 from app.orderbook import store as orderbook
 from app.orders import store
@@ -26,6 +26,7 @@ from app.safeguards.audit import Ledger
 from app.safeguards.caps import caps_of, refuse_over_cap
 from app.safeguards.halts import refuse_if_halted
 from app.safeguards.idempotency import Repeatable
+from app.safeguards.ratelimit import RateLimiter
 from app.sessions.asking import Investor
 from app.settings import Settings
 from app.trading import Outcome
@@ -49,8 +50,8 @@ class Risk:
     is_new_order: bool = False
 
 
-Send = Callable[[SecretStr, str | None, float], Awaitable[Verdict]]
-"""Lets the bytes go, given the broker's token, our correlation, and the moment after which none may leave."""
+Send = Callable[[Clearance, str | None], Awaitable[Verdict]]
+"""Lets the bytes go, given leave for it and our correlation."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Wish:
     """One thing to be done for one investor.
 
     With `refuses_twin` an order of the same `likeness` whose outcome nobody knows stands in its way. What is no news
-    was wanted before, and quickens no looks at the book.
+    was wanted before, and quickens no looks at the book. Where the outcome is `known` already, nothing is sent.
     """
 
     action: Action
@@ -68,6 +69,8 @@ class Wish:
     risk: Risk | None = None
     repeatable: Repeatable | None = None
     order_no: str | None = None
+    exchange: str | None = None
+    known: Verdict | None = None
     refuses_twin: bool = False
     is_news: bool = True
 
@@ -84,11 +87,14 @@ class Done:
 class Actor:
     """One replica's hands at the broker."""
 
-    def __init__(self, settings: Settings, db: Database, ledger: Ledger, underway: Underway) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, ledger: Ledger, underway: Underway, limiter: RateLimiter
+    ) -> None:
         self._settings = settings
         self._db = db
         self.ledger = ledger
         self._underway = underway
+        self._limiter = limiter
         self._patience = settings.broker_order_deadline + _MARGIN
 
     async def replay(self, investor: Investor, repeatable: Repeatable) -> Done | None:
@@ -109,7 +115,7 @@ class Actor:
         """Do it, to the end, whoever hangs up meanwhile.
 
         Raises, with nothing sent: what `replay` raises, `TradingHalted`, `CapExceeded`, `PlacementUnresolved`,
-        `BrokerSessionExpired`, `TemporarilyUnavailable`.
+        `BrokerSessionExpired`, `RateLimited`, `BrokerRateLimited`, `TemporarilyUnavailable`.
         """
         return await self._underway.finish(self._do(investor, wish))
 
@@ -122,17 +128,27 @@ class Actor:
                 if earlier:
                     return earlier
                 await self._judge(tx, investor, wish)
-                token = investor.token()
+                bearer = investor.bearer()
+                permit = await self._permit(investor, wish)
                 write_by = monotonic() + _SEND_WINDOW.total_seconds()  # before the store's clock begins to count
                 intent = await self._intend(tx, investor, wish)
         except TemporarilyUnavailable:
             if intent:  # committed perhaps, and only the word of it lost: certainly nothing has been sent, nor will be
                 await self._stored(intent, refused(NOT_SENT))
             raise
-        verdict = await wish.send(token, intent.correlation, write_by)
+        verdict = wish.known or await wish.send(Clearance(bearer, permit, write_by), intent.correlation)
         if verdict.is_alarming:
             _log.error("order_call_not_found", action=wish.action, intent=str(intent.id))
         return await self._conclude(investor, intent, verdict)
+
+    async def _permit(self, investor: Investor, wish: Wish) -> Permit:
+        """Count the call before the intent is written: what the limits refuse is not remembered.
+
+        The transaction holds nothing of anybody else's meanwhile; the store of permits answers or fails in a second.
+        """
+        is_cancel = wish.action is Action.CANCEL
+        demand = Demand(Category.ORDER, investor.user_id, wish.exchange, is_urgent=is_cancel)
+        return Permit(demand, monotonic()) if wish.known else await self._limiter.take(demand)
 
     async def _find_earlier(self, tx: Transaction, investor: Investor, wish: Wish) -> Done | None:
         if wish.repeatable is None:
@@ -216,7 +232,9 @@ class Actor:
             tx, intent.id, verdict.outcome, verdict.reason, ResolvedBy.BROKER, is_watched=is_watched
         )
         if intent.action is Action.PLACE and verdict.order_nos:
-            await orderbook.attach(tx, intent.user_id, intent.trading_day, verdict.order_nos, intent.id)
+            await orderbook.attach(
+                tx, intent.user_id, intent.trading_day, verdict.order_nos, intent.id, intent.terms["exchange"]
+            )
         if is_watched:
             is_urgent = verdict.outcome is Outcome.UNKNOWN
             within = timedelta(seconds=1) if is_urgent else _ACCEPTED_LOOK

@@ -1,14 +1,16 @@
 """Modifying and cancelling what is at the broker already; nothing goes out before it is known whose order it is."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
+from app.broker.permits import Clearance
 from app.broker.verdicts import NOT_SENT, Verdict, refused
 from app.broker.wire import BookRow
+from app.clock import monotonic
 from app.orderbook import store as orderbook
 from app.orderbook.reading import find_row, read_book
 from app.orderbook.store import SeenOrder
@@ -17,7 +19,7 @@ from app.orders import store
 from app.orders.acting import Actor, Done, Risk, Wish
 from app.orders.intents import BEFORE, Action, Intent, likeness
 from app.orders.refusing import allowance_refusals, refuse
-from app.problems import InvalidRequest, NotFound, Problem
+from app.problems import InvalidRequest, NotFound, Problem, RateLimited
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor
 from app.settings import Settings
@@ -25,6 +27,8 @@ from app.trading import OrderStatus, Outcome, TransactionType
 
 _LOOK_UP_PATIENCE = 1.5  # seconds; the outcome has to be written before the sender is given up
 _MOST_AT_ONCE = 5  # cancels on their way together; the broker takes ten a second
+_LONGEST_TURN = 2.0  # seconds; longer than this is no second's limit
+_TURN_PATIENCE = 15.0  # seconds for all of them, so that whoever wants out is not told to ask a hundred times
 
 
 async def modify_order(
@@ -45,8 +49,8 @@ async def modify_order(
     if (wanted.order_type, wanted.quantity) != (present.order_type, present.quantity):
         refuse(allowance_refusals(wanted, caller, settings))
 
-    async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
-        return await caller.gateway.modify(token, order_no, wanted, write_by)
+    async def send(clearance: Clearance, _correlation: str | None) -> Verdict:
+        return await caller.gateway.modify(clearance, order_no, wanted)
 
     wish = Wish(
         action=Action.MODIFY,
@@ -56,6 +60,7 @@ async def modify_order(
         risk=Risk(wanted.quantity, wanted.value) if _asks_for_more(present, wanted) else None,
         repeatable=request,
         order_no=order_no,
+        exchange=wanted.exchange,
     )
     return await actor.do(caller, wish)
 
@@ -70,13 +75,12 @@ async def cancel_order(
     request = repeatable(key, "DELETE", f"/v1/orders/{order_no}", {}) if key else None
     if request and (earlier := await actor.replay(investor, request)):
         return earlier
-    seen = await _own(investor, order_no)
+    urgent = replace(investor, is_urgent=True)
+    seen = await _own(urgent, order_no)
 
-    async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
-        if seen.status and seen.status.is_final:
-            return _of_final(seen.status)
-        verdict = await investor.gateway.cancel(token, order_no, write_by)
-        return await _looked_up(investor, order_no, verdict)
+    async def send(clearance: Clearance, _correlation: str | None) -> Verdict:
+        verdict = await investor.gateway.cancel(clearance, order_no)
+        return await _looked_up(urgent, order_no, verdict)
 
     wish = Wish(
         action=Action.CANCEL,
@@ -85,9 +89,11 @@ async def cancel_order(
         likeness=likeness({}),
         repeatable=request,
         order_no=order_no,
+        exchange=seen.exchange,
+        known=_of_final(seen.status) if seen.status and seen.status.is_final else None,
         is_news=not is_wanted_earlier,
     )
-    return await actor.do(investor, wish)
+    return await actor.do(urgent, wish)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class CancelledOrder:
 
 async def cancel_all(actor: Actor, investor: Investor) -> list[CancelledOrder]:
     """Cancel every open order of the investor's, as his book shows them now."""
-    book = await read_book(investor)
+    book = await read_book(replace(investor, is_urgent=True))
     numbers = [row.order.order_no for row in book.answer if row.order.order_no and not row.order.status.is_final]
     return await cancel_each(actor, investor, numbers)
 
@@ -112,16 +118,30 @@ async def cancel_each(
 ) -> list[CancelledOrder]:
     """Cancel these orders, a few at a time; no problem of one keeps another from being cancelled."""
     gate = asyncio.Semaphore(_MOST_AT_ONCE)
+    give_up_at = monotonic() + _TURN_PATIENCE
 
     async def cancel(order_no: str) -> CancelledOrder:
         async with gate:
             try:
-                done = await cancel_order(actor, investor, order_no, is_wanted_earlier=is_wanted_earlier)
+                done = await _cancel_in_turn(actor, investor, order_no, give_up_at, is_wanted_earlier=is_wanted_earlier)
             except Problem as problem:
                 return CancelledOrder(order_no, Outcome.REFUSED, problem.detail or problem.slug, None)
         return CancelledOrder(order_no, done.intent.outcome, done.intent.reason, done.intent.id)
 
     return list(await asyncio.gather(*(cancel(number) for number in order_nos)))
+
+
+async def _cancel_in_turn(
+    actor: Actor, investor: Investor, order_no: str, give_up_at: float, *, is_wanted_earlier: bool
+) -> Done:
+    """Cancel one of many, and wait where the limit of a second is all that stands in its way."""
+    while True:
+        try:
+            return await cancel_order(actor, investor, order_no, is_wanted_earlier=is_wanted_earlier)
+        except RateLimited as problem:
+            if problem.wait > _LONGEST_TURN or monotonic() + problem.wait > give_up_at:
+                raise
+            await asyncio.sleep(problem.wait)
 
 
 async def cancel_placement(actor: Actor, investor: Investor, placement_id: UUID) -> tuple[Intent, list[CancelledOrder]]:
@@ -144,8 +164,9 @@ async def _own(investor: Investor, order_no: str) -> SeenOrder:
         return seen
     row = await find_row(investor, order_no)
     return SeenOrder(
-        order_no, None, row.order.quantity, row.order.status, None, None, None, first_seen_at=investor.clock.now()
-    )
+        order_no, None, row.order.exchange, row.order.quantity, row.order.status, None, None, None,
+        first_seen_at=investor.clock.now(),
+    )  # fmt: skip
 
 
 async def _looked_up(investor: Investor, order_no: str, verdict: Verdict) -> Verdict:

@@ -1,8 +1,7 @@
 """Converting a position from one product to another: sent once, like an order."""
 
-from pydantic import SecretStr
-
 from app.broker.gateway import Gateway
+from app.broker.permits import Clearance
 from app.broker.verdicts import Verdict
 from app.ordering import Conversion, canonical, conversion_refusals
 from app.orders.acting import Actor, Done, Risk, Wish
@@ -24,8 +23,8 @@ async def convert_position(actor: Actor, caller: Caller, settings: Settings, con
     refuse(conversion_allowance_refusals(conversion, caller, settings))
     await actor.refuse_halted(caller.user_id)
 
-    async def send(token: SecretStr, _correlation: str | None, write_by: float) -> Verdict:
-        return await caller.gateway.convert(token, conversion, write_by)
+    async def send(clearance: Clearance, _correlation: str | None) -> Verdict:
+        return await caller.gateway.convert(clearance, conversion)
 
     wish = Wish(
         action=Action.CONVERT,

@@ -1,7 +1,6 @@
 """Placing one order: what may not be sent is refused before anything is, the rest is sent once."""
 
-from pydantic import SecretStr
-
+from app.broker.permits import Clearance
 from app.broker.verdicts import Verdict
 from app.ordering import NewOrder, canonical, price_refusals
 from app.orders.acting import Actor, Done, Risk, Wish
@@ -21,8 +20,8 @@ async def place_order(actor: Actor, caller: Caller, settings: Settings, order: N
     refuse(allowance_refusals(order, caller, settings))
     terms = order.terms
 
-    async def send(token: SecretStr, correlation: str | None, write_by: float) -> Verdict:
-        return await caller.gateway.place(token, terms, correlation, write_by)
+    async def send(clearance: Clearance, correlation: str | None) -> Verdict:
+        return await caller.gateway.place(clearance, terms, correlation)
 
     wish = Wish(
         action=Action.PLACE,
@@ -31,6 +30,7 @@ async def place_order(actor: Actor, caller: Caller, settings: Settings, order: N
         likeness=likeness(canonical(terms)),
         risk=Risk(terms.quantity, terms.value, is_new_order=True),
         repeatable=request,
+        exchange=terms.exchange,
         refuses_twin=not order.allow_duplicate,
     )
     return await actor.do(caller, wish)

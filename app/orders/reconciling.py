@@ -138,7 +138,7 @@ class Reconciler:
     async def _search_history(self, investor: Investor, number: str, book: Book) -> bool:
         """Remember what mark an order's history has; return whether it is one of ours."""
         try:
-            echo = (await investor.ask(Gateway.echo, investor.user_id, number)).answer
+            echo = (await investor.ask(Gateway.echo, number)).answer
         except BrokerSessionExpired:
             raise
         except Problem as problem:

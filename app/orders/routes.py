@@ -1,5 +1,6 @@
 """Orders: the broker's books as they stand, and everything that may be done to them."""
 
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -19,7 +20,8 @@ from app.orders.telling import cancelled, told
 from app.problem_answers import BROKER_ACT, BROKER_READ, NEW_RISK, answers, may_stay_unknown
 from app.problems import CrossSiteRequest, InvalidRequest, NotFound, PlacementUnresolved
 from app.safeguards.idempotency import read_key, required
-from app.sessions.current import SignedIn
+from app.sessions.current import Shared, SignedIn
+from app.sessions.sharing import BOOK
 from app.trading import Margin, Model, Order, OrderWithHistory, Trade
 
 router = APIRouter(prefix="/v1", tags=["orders"])
@@ -74,10 +76,10 @@ NeededKey = Annotated[str, Depends(needed_key)]
 
 
 @router.get("/orders", responses=answers(*BROKER_READ))
-async def list_orders(*, investor: SignedIn) -> OrderList:
+async def list_orders(*, investor: SignedIn, shared: Shared) -> OrderList:
     """List the orders of the day as the broker's book has them."""
-    reading = await orderbook.list_orders(investor)
-    return OrderList(orders=reading.answer, as_of=reading.as_of)
+    book = await shared.read(BOOK, partial(orderbook.read_book, investor))
+    return OrderList(orders=[row.order for row in book.answer], as_of=book.as_of)
 
 
 @router.post(
@@ -107,9 +109,12 @@ async def preview_margin(*, investor: SignedIn, terms: OrderTerms) -> Margin:
 
 
 @router.get("/orders/{orderNo}", responses=answers(*BROKER_READ, NotFound, InvalidRequest))
-async def read_order(*, investor: SignedIn, order_no: OrderNo) -> OrderWithHistory:
+async def read_order(*, investor: SignedIn, shared: Shared, order_no: OrderNo) -> OrderWithHistory:
     """Read one order of the day and every step of it, the newest first."""
-    return await orderbook.order_with_history(investor, order_no)
+    book = await shared.read(BOOK, partial(orderbook.read_book, investor))
+    row = orderbook.row_of(book.answer, order_no)  # before a history is asked for: it may be somebody else's
+    history = await shared.read("history", partial(investor.ask, Gateway.order_history, order_no), about=order_no)
+    return OrderWithHistory(**dict(row.order), history=history.answer)
 
 
 @router.patch(
@@ -141,9 +146,9 @@ async def cancel(
 
 
 @router.get("/trades", responses=answers(*BROKER_READ))
-async def list_trades(*, investor: SignedIn) -> TradeList:
+async def list_trades(*, investor: SignedIn, shared: Shared) -> TradeList:
     """List the fills of the day."""
-    reading = await investor.ask(Gateway.trade_book)
+    reading = await shared.read("trades", partial(investor.ask, Gateway.trade_book))
     return TradeList(trades=reading.answer, as_of=reading.as_of)
 
 

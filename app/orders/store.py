@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.clock import random_bytes
 from app.orders.intents import SENDING, Action, Beginning, Intent, Page, ResolvedBy, Unknowns
 from app.orders.paging import cursor_after, read_cursor
-from app.tables import intents
+from app.tables import intents, users
 from app.trading import Outcome
 
 _i = intents.c
@@ -27,7 +27,8 @@ _TODAY = cast(func.timezone("Asia/Kolkata", func.now()), Date)
 
 
 async def begin(tx: AsyncConnection, beginning: Beginning) -> Intent:
-    """Write down an intent; its sender may let bytes go until `send_by`."""
+    """Write down an intent; its sender may let bytes go until `send_by`. What was read before is not shown again."""
+    await _raise_epoch(tx, beginning.user_id)
     send_by = func.clock_timestamp() + beginning.send_window  # it may have waited for others of the user's
     row = await tx.execute(
         insert(intents)
@@ -98,7 +99,7 @@ async def settle(
         Outcome.ACCEPTED: [SENDING, Outcome.UNKNOWN, Outcome.REFUSED],
     }[outcome]
     is_known = outcome is not Outcome.UNKNOWN
-    return await _one(
+    settled = await _one(
         tx,
         update(intents)
         .where(_i.id == intent_id, _i.state.in_(from_states))
@@ -112,6 +113,21 @@ async def settle(
             absent_since=None,
         )
         .returning(*_COLUMNS),
+    )
+    if settled:
+        await _raise_epoch(tx, settled.user_id)
+    return settled
+
+
+async def _raise_epoch(tx: AsyncConnection, user_id: str) -> None:
+    """Tell every replica that what the broker said of a user before may be so no more; each session look-up reads it.
+
+    Once as an intent is written, and once more with its outcome: a book read in between may be of before or after.
+    """
+    await tx.execute(
+        update(users)
+        .where(users.c.id == user_id)
+        .values(book_epoch=users.c.book_epoch + 1, ordered_at=func.clock_timestamp())
     )
 
 

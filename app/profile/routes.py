@@ -1,21 +1,23 @@
 """Who the investor is at the broker."""
 
+from functools import partial
+
 from fastapi import APIRouter
 
 from app.broker.gateway import Gateway
 from app.problem_answers import BROKER_READ, answers
 from app.problems import BrokerFault
 from app.profile.masking import masked
-from app.sessions.current import SignedIn
+from app.sessions.current import Shared, SignedIn
 from app.trading import Profile
 
 router = APIRouter(prefix="/v1", tags=["profile"])
 
 
 @router.get("/profile", responses=answers(*BROKER_READ))
-async def read_profile(*, investor: SignedIn) -> Profile:
+async def read_profile(*, investor: SignedIn, shared: Shared) -> Profile:
     """Read the profile; e-mail, mobile, PAN and depository accounts are masked."""
-    reading = await investor.ask(Gateway.profile)
+    reading = await shared.read("profile", partial(investor.ask, Gateway.profile))
     if reading.answer.id != investor.user_id:
         raise BrokerFault("The broker answered with the profile of somebody else.")
     return masked(reading.answer)

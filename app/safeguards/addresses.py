@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
+_IPV4, _LINE_BITS = 4, 64
 _KEPT_BITS = {4: 24, 6: 48}  # what of an address we keep: enough to tell "another city", too little to tell whose
 
 
@@ -25,6 +26,14 @@ def address_prefix(address: str | None) -> str | None:
     """Return the network that is kept of an address: an IPv4 /24 or an IPv6 /48."""
     parsed = _parsed(address or "")
     return str(ip_network((parsed, _KEPT_BITS[parsed.version]), strict=False)) if parsed else None
+
+
+def counted_address(address: str | None) -> str:
+    """Return under what visits of an address count together: itself, or of IPv6 the /64 that one line is given."""
+    parsed = _parsed(address or "")
+    if parsed is None:
+        return "unknown"
+    return str(parsed) if parsed.version == _IPV4 else str(ip_network((parsed, _LINE_BITS), strict=False))
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:

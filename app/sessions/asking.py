@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from app.broker.errors import BrokerSessionDead
 from app.broker.gateway import Gateway
+from app.broker.permits import Bearer
 from app.clock import Clock
 from app.db import Database
 from app.observability import logger
@@ -45,24 +46,29 @@ class Investor:
     db: Database
     gateway: Gateway
     ring: KeyRing
+    is_urgent: bool = False
+    """Whether what is asked for him may use what is kept back of the limits."""
 
     async def ask(
         self,
-        call: Callable[Concatenate[Gateway, SecretStr, P], Awaitable[T]],
+        call: Callable[Concatenate[Gateway, Bearer, P], Awaitable[T]],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Reading[T]:
-        """Put one read of the gateway to the broker; raises `BrokerSessionExpired` and the `Broker…` problems."""
+        """Put one read of the gateway to the broker.
+
+        Raises `BrokerSessionExpired`, `RateLimited`, `TemporarilyUnavailable` and the `Broker…` problems.
+        """
         broker = self.broker
-        token = await self._token(broker)
+        bearer = await self._bearer(broker)
         as_of = self.clock.now()
         try:
-            return Reading(await call(self.gateway, token, *args, **kwargs), as_of)
+            return Reading(await call(self.gateway, bearer, *args, **kwargs), as_of)
         except BrokerSessionDead:
             newer = await self._after_refusal(broker)
-        token, as_of = await self._token(newer), self.clock.now()
+        bearer, as_of = await self._bearer(newer), self.clock.now()
         try:
-            return Reading(await call(self.gateway, token, *args, **kwargs), as_of)
+            return Reading(await call(self.gateway, bearer, *args, **kwargs), as_of)
         except BrokerSessionDead as error:
             await self._after_refusal(newer)
             raise BrokerSessionExpired from error
@@ -71,24 +77,24 @@ class Investor:
     def has_live_session(self) -> bool:
         return self.broker is not None and self.broker.reason_it_is_dead(self.clock.now()) is None
 
-    def token(self) -> SecretStr:
-        """Return the token for something that is done once; raises `BrokerSessionExpired`."""
+    def bearer(self) -> Bearer:
+        """Return on whose behalf something is done once; raises `BrokerSessionExpired`."""
         if self.broker is None or self.broker.reason_it_is_dead(self.clock.now()):
             raise BrokerSessionExpired
-        return self._opened(self.broker)
+        return Bearer(self.user_id, self._opened(self.broker), is_urgent=self.is_urgent)
 
     async def token_was_refused(self) -> None:
         """End the broker session whose token was sent, unless a newer one stands in its place."""
         await self._after_refusal(self.broker)
 
-    async def _token(self, broker: BrokerSession | None) -> SecretStr:
+    async def _bearer(self, broker: BrokerSession | None) -> Bearer:
         if broker is None or broker.sealed is None:
             raise BrokerSessionExpired
         if reason := broker.reason_it_is_dead(self.clock.now()):
             async with self.db.transaction() as tx:
                 await store.disconnect(tx, broker.id, self.clock.now(), reason)
             raise BrokerSessionExpired
-        return self._opened(broker)
+        return Bearer(self.user_id, self._opened(broker), is_urgent=self.is_urgent)
 
     def _opened(self, broker: BrokerSession) -> SecretStr:
         if broker.sealed is None:
@@ -107,7 +113,7 @@ class Investor:
             return await store.find_broker_session(tx, self.user_id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Caller(Investor):
     """An investor who is signed in here and calls."""
 
@@ -115,7 +121,7 @@ class Caller(Investor):
 
 
 async def find_investor(db: Database, clock: Clock, gateway: Gateway, ring: KeyRing, user_id: str) -> Investor:
-    """Return somebody who need not be calling, with the broker session that he has now."""
+    """Return somebody who need not be calling, with the broker session that he has now; what is asked is urgent."""
     async with db.reading() as tx:
         broker = await store.find_broker_session(tx, user_id)
-    return Investor(user_id, broker, clock, db, gateway, ring)
+    return Investor(user_id, broker, clock, db, gateway, ring, is_urgent=True)

@@ -2,21 +2,25 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 
 from app.clock import Clock
 from app.db import Database
 from app.dependencies import Cookies, process_state
 from app.problems import NotSignedIn, SessionExpired
+from app.safeguards.quotas import telling
 from app.safeguards.sealing import KeyRing
 from app.sessions import store
-from app.sessions.asking import Caller
+from app.sessions.asking import Caller, Reading
 from app.sessions.lifetimes import touch_interval
+from app.sessions.sharing import Ask, SharedReads
 from app.sessions.store import Session
 from app.sessions.tokens import token_hash, token_of_cookie
 from app.settings import Settings
+
+T = TypeVar("T")
 
 _YES = {"true", "1"}
 Background = Annotated[
@@ -37,7 +41,9 @@ async def signed_in(request: Request, x_background: Background = None) -> Caller
         raise NotSignedIn
     is_background = (x_background or "").strip().lower() in _YES
     session = await _live_session(db, token_hash(token), clock, settings, is_activity=not is_background)
-    return Caller(session.user_id, session.broker, clock, db, state["gateway"], key_ring(request), session)
+    if told := telling.get():
+        told.user_id = session.user_id
+    return Caller(session.user_id, session.broker, clock, db, state["gateway"], key_ring(request), session=session)
 
 
 def key_ring(request: Request) -> KeyRing:
@@ -46,6 +52,49 @@ def key_ring(request: Request) -> KeyRing:
 
 
 SignedIn = Annotated[Caller, Depends(signed_in)]
+
+
+class SharedAnswers:
+    """The reads of one request, which may be answered as they were a moment ago; the answer says how long ago."""
+
+    def __init__(self, reads: SharedReads, caller: Caller, response: Response, *, is_fresh_wanted: bool) -> None:
+        self._reads = reads
+        self._caller = caller
+        self._response = response
+        self._is_fresh_wanted = is_fresh_wanted
+        self._age = 0
+
+    async def read(self, name: str, ask: Ask[T], *, about: str | None = None) -> Reading[T]:
+        """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it."""
+        reading = await self._reads.read(self._caller, name, ask, about=about, is_fresh_wanted=self._is_fresh_wanted)
+        age = int((self._caller.clock.now() - reading.as_of).total_seconds())
+        self._age = max(age, self._age)
+        self._response.headers["Age"] = str(self._age)
+        return reading
+
+
+def shared_answers(
+    request: Request,
+    response: Response,
+    caller: SignedIn,
+    _cache_control: Annotated[
+        str | None,
+        Header(
+            alias="Cache-Control",
+            description="`no-cache` asks the broker afresh, within the limits; else an answer may be some seconds old, "
+            "as `Age` tells",
+            examples=["no-cache"],
+        ),
+    ] = None,
+) -> SharedAnswers:
+    """Return the shared reads for this very request."""
+    wanted = ",".join(request.headers.getlist("cache-control")).lower()
+    is_fresh_wanted = "no-cache" in {part.strip() for part in wanted.split(",")}
+    reads = cast("SharedReads", request.state.reads)
+    return SharedAnswers(reads, caller, response, is_fresh_wanted=is_fresh_wanted)
+
+
+Shared = Annotated[SharedAnswers, Depends(shared_answers)]
 
 
 def idle_end(session: Session, settings: Settings) -> datetime:

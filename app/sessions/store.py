@@ -1,16 +1,16 @@
 """Sessions and broker sessions in Postgres; the caller brings the transaction."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.safeguards.sealing import Place, Sealed
-from app.tables import broker_sessions, sessions, users
+from app.tables import broker_sessions, intents, sessions, users
 
 REFUSED = "refused-by-broker"
 EXPIRED = "expired"
@@ -35,6 +35,19 @@ class BrokerSession:
 
 
 @dataclass(frozen=True)
+class Freshness:
+    """What decides whether an earlier answer of the broker may be shown again; all of it by the store's clock.
+
+    `epoch` grows with every order call of the user's; `since_order` is the time since the last one; `has_unknown` says
+    that an order of his is under way or unknown.
+    """
+
+    epoch: int
+    since_order: timedelta | None
+    has_unknown: bool
+
+
+@dataclass(frozen=True)
 class Session:
     """One device of one user, signed in here."""
 
@@ -48,6 +61,7 @@ class Session:
     expires_at: datetime
     ended_reason: str | None
     broker: BrokerSession | None
+    freshness: Freshness
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,12 @@ _FIND = select(
     sessions.c.last_seen_at,
     sessions.c.expires_at,
     sessions.c.ended_reason,
+    users.c.book_epoch,
+    (func.clock_timestamp() - users.c.ordered_at).label("since_order"),
+    exists()
+    .where(intents.c.user_id == sessions.c.user_id, intents.c.state.in_(["sending", "unknown"]))
+    .correlate(sessions)
+    .label("has_unknown"),
     *_BROKER_COLUMNS,
 ).select_from(sessions.join(users).outerjoin(broker_sessions, broker_sessions.c.user_id == sessions.c.user_id))
 
@@ -105,6 +125,7 @@ async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
         expires_at=row.expires_at,
         ended_reason=row.ended_reason,
         broker=_broker_session(row) if row.broker_id else None,
+        freshness=Freshness(row.book_epoch, row.since_order, row.has_unknown),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from app.broker.errors import BrokerSessionDead
 from app.broker.gateway import Gateway
 from app.broker.login import BrokerLogin
+from app.broker.permits import Bearer
 from app.clock import Clock, random_bytes
 from app.db import Database
 from app.observability import logger
@@ -47,10 +48,11 @@ class Callback:
 
 @dataclass(frozen=True)
 class SignedInAgain:
-    """A session begun: what its cookie holds, and where the browser goes now."""
+    """A session begun: what its cookie holds, where the browser goes now, and whether this visit began it."""
 
     token: SecretStr
     return_to: str
+    is_first: bool
 
 
 class SignIn:
@@ -78,7 +80,7 @@ class SignIn:
         except Problem as problem:
             problem.return_to = claimed.attempt.return_to
             raise
-        return SignedInAgain(token, claimed.attempt.return_to)
+        return SignedInAgain(token, claimed.attempt.return_to, claimed.is_first)
 
     async def _exchange(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
         try:
@@ -142,7 +144,7 @@ class SignIn:
         """
         try:
             async with asyncio.timeout(_PROFILE_PATIENCE):
-                profile = await self._gateway.profile(login.token)
+                profile = await self._gateway.profile(Bearer(login.user_id, login.token))
         except (Problem, TimeoutError) as error:
             _log.warning("profile_not_read", reason=type(error).__name__)
             return None

@@ -1,8 +1,9 @@
 """The way to the broker's login and the way back; failures are pages for a browser that came by itself."""
 
 import re
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.broker.values import text
@@ -19,10 +20,11 @@ from app.problems import (
     InvalidRequest,
     LoginAttemptMissing,
     LoginRefused,
+    RateLimited,
     TemporarilyUnavailable,
     UserMismatch,
 )
-from app.safeguards.addresses import address_prefix
+from app.safeguards.addresses import address_prefix, counted_address
 from app.sessions.current import key_ring
 from app.sessions.tokens import token_of_cookie
 from app.settings import Settings
@@ -48,11 +50,25 @@ def _text_parameter(name: str, description: str, *, is_required: bool) -> dict[s
     }
 
 
+async def counted_visit(request: Request, state: State) -> str:
+    """Count a visit of somebody's browser and return under which address; raises `RateLimited`.
+
+    What no person visits is refused before: another page could use up a whole address with its pictures.
+    """
+    _refuse_what_nobody_visits(request)
+    address = counted_address(caller_address(request, state["settings"]))
+    await state["limiter"].admit_sign_in(address)
+    return address
+
+
+Visit = Annotated[str, Depends(counted_visit)]
+
+
 @router.get(
     "/login",
     status_code=303,
     response_class=Response,
-    responses=answers(InvalidRequest)
+    responses=answers(InvalidRequest, CrossSiteRequest, RateLimited, TemporarilyUnavailable)
     | {
         200: {
             "description": "A page with a button, when another site sent the browser here",
@@ -65,10 +81,9 @@ def _text_parameter(name: str, description: str, *, is_required: bool) -> dict[s
         ]
     },
 )
-async def begin_login(*, request: Request, state: State) -> Response:
+async def begin_login(*, request: Request, state: State, _address: Visit) -> Response:
     """Send the browser to the broker's login and remember, in that browser, that a login was begun."""
     settings, cookies = state["settings"], Cookies(state["settings"])
-    _refuse_what_nobody_visits(request)
     return_to = return_url(request.query_params.getlist("return_to"), settings)
     if request.headers.get("sec-fetch-site") == "cross-site":
         return _ask_first(settings, return_to)
@@ -85,7 +100,7 @@ async def begin_login(*, request: Request, state: State) -> Response:
     response_class=Response,
     responses=answers(
         InvalidRequest, LoginAttemptMissing, AuthCodeUsed, LoginRefused, UserMismatch, CrossSiteRequest,
-        BrokerTimeout, BrokerUnavailable, BrokerRateLimited, BrokerFault, TemporarilyUnavailable,
+        BrokerTimeout, BrokerUnavailable, BrokerRateLimited, BrokerFault, TemporarilyUnavailable, RateLimited,
     ),
     openapi_extra={
         "parameters": [
@@ -94,13 +109,13 @@ async def begin_login(*, request: Request, state: State) -> Response:
         ]
     },
 )  # fmt: skip
-async def finish_login(*, request: Request, state: State) -> Response:
+async def finish_login(*, request: Request, state: State, address: Visit) -> Response:
     """Come back from the broker: exchange the code, begin the session, go on to the return URL."""
     settings, cookies = state["settings"], Cookies(state["settings"])
-    _refuse_what_nobody_visits(request)
     _refuse_strange_referer(request, settings)
     sign_in = SignIn(settings, state["clock"], state["db"], state["gateway"], key_ring(request))
     done = await sign_in.complete(_callback(request, settings, cookies))
+    await state["limiter"].forgive_sign_in(address, visits=2 if done.is_first else 1)
     response = RedirectResponse(done.return_to, status_code=303, headers=_NO_TRACE)
     age = int(settings.session_absolute_timeout.total_seconds())
     cookies.put(response, cookies.session, done.token.get_secret_value(), max_age=age)

@@ -33,17 +33,19 @@ const UNREACHABLE = {
 export const call = async (path, options) => (await exchange(path, options)).body;
 
 // The same, with what the headers tell beside it: where to ask what becomes of it, and whether it is a replay.
-export async function exchange(path, { method = "GET", content, key, isBackground = false } = {}) {
+export async function exchange(path, { method = "GET", content, key, isBackground = false, isFresh = false } = {}) {
   const headers = { Accept: "application/json" };
   if (content) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   if (isBackground) headers["X-Background"] = "true"; // a timer's question keeps nobody signed in
+  if (isFresh) headers["Cache-Control"] = "no-cache"; // a person asks again: not what was read some seconds ago
   let answer;
   let body = null;
   try {
     answer = await fetch(path, {
       method, headers, body: content && JSON.stringify(content),
-      credentials: "include", cache: "no-store", signal: AbortSignal.timeout(PATIENCE),
+      // No `cache: "no-store"`: browsers then send `Cache-Control: no-cache` with every question, and each costs a call.
+      credentials: "include", signal: AbortSignal.timeout(PATIENCE),
     });
     if (answer.status !== 204) body = await answer.json();
   } catch {

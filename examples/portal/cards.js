@@ -18,20 +18,20 @@ export function sectionCard(section) {
   const card = el("section", { class: `card ${id}`, "data-testid": id, "aria-labelledby": `title-${id}` },
     el("div", { class: "head" }, el("h2", { id: `title-${id}` }, title), asOf, el("div", { class: "tools" },
       section.tools?.() ?? null,
-      button("Refresh", () => load(), "quiet small", { id: `refresh-${id}`, "aria-label": `Refresh ${title.toLowerCase()}` }))),
+      button("Refresh", () => load({ isFresh: true }), "quiet small", { id: `refresh-${id}`, "aria-label": `Refresh ${title.toLowerCase()}` }))),
     body);
   let turn = 0; // grows with each question, so that the late answer of an older one is dropped
   let timer;
   let isLookingOn = false; // whether something in the section is still to be found out
 
-  async function load({ isBackground = false } = {}) {
+  async function load({ isBackground = false, isFresh = false } = {}) {
     const mine = ++turn;
     const isLate = () => mine !== turn || !card.isConnected;
     clearTimeout(timer);
     card.dataset.state = "loading";
     if (!body.childElementCount) body.replaceChildren(el("div", { class: "skeleton", "aria-hidden": "true" }));
     try {
-      const answer = await call(path, { isBackground });
+      const answer = await call(path, { isBackground, isFresh });
       if (!isLate()) show(answer);
     } catch (problem) {
       if (!isLate()) fail(problem);

@@ -10,6 +10,7 @@ from app.broker.gateway import Gateway, Manner
 from app.broker.paths import Paths
 from app.broker.transport import Transport
 from app.problems import BrokerTimeout
+from tests.support.meters import BEARER, Granting
 
 
 async def test_all_paths_of_a_read_share_one_deadline() -> None:
@@ -22,12 +23,14 @@ async def test_all_paths_of_a_read_share_one_deadline() -> None:
         writer.close()
 
     server = await asyncio.start_server(answer_late_that_it_is_not_here, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timedelta(seconds=1))
+    transport = Transport.open(
+        f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timedelta(seconds=1), Granting()
+    )
     paths = Paths(("exchange",), {"funds": ["one", "two", "three", "four"]})
     manner = Manner(timedelta(seconds=0.6), timedelta(seconds=1), "remarks", None)
-    gateway = Gateway(transport, paths, SecretStr("secret"), manner)
+    gateway = Gateway(transport, paths, SecretStr("secret"), manner, Granting())
     with pytest.raises(BrokerTimeout):
-        await gateway.funds(SecretStr("token"))
+        await gateway.funds(BEARER)
     assert len(asked) == 2
     await transport.aclose()
     server.close()

@@ -15,6 +15,7 @@ from app.broker.errors import NotSent
 from app.broker.transport import Transport
 from app.clock import monotonic
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, Problem
+from tests.support.meters import READ, Granting, clearance
 
 SECOND = timedelta(seconds=1)
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -33,7 +34,7 @@ async def peer(conversation: Conversation) -> AsyncIterator[Transport]:
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    transport = Transport.open(f"http://127.0.0.1:{port}/", SECOND)
+    transport = Transport.open(f"http://127.0.0.1:{port}/", SECOND, Granting())
     try:
         yield transport
     finally:
@@ -57,7 +58,7 @@ async def test_what_is_no_whole_answer_is_a_problem(said: bytes, expected: type[
 
     async with peer(conversation) as transport:
         with pytest.raises(expected):
-            await transport.send("POST", "x", deadline=SECOND, body={})
+            await transport.send("POST", "x", demand=READ, deadline=SECOND, body={})
 
 
 async def test_a_deadline_covers_the_last_byte_too() -> None:
@@ -71,16 +72,16 @@ async def test_a_deadline_covers_the_last_byte_too() -> None:
     async with peer(drip) as transport:
         began_at = asyncio.get_running_loop().time()
         with pytest.raises(BrokerTimeout):
-            await transport.send("GET", "x", deadline=timedelta(seconds=0.3))
+            await transport.send("GET", "x", demand=READ, deadline=timedelta(seconds=0.3))
         assert asyncio.get_running_loop().time() - began_at < 2
 
 
 async def test_nobody_there_is_unavailable() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        transport = Transport.open(f"http://127.0.0.1:{taken.getsockname()[1]}/", SECOND)
+        transport = Transport.open(f"http://127.0.0.1:{taken.getsockname()[1]}/", SECOND, Granting())
         with pytest.raises(BrokerUnavailable):
-            await transport.send("GET", "x", deadline=SECOND)
+            await transport.send("GET", "x", demand=READ, deadline=SECOND)
         await transport.aclose()
 
 
@@ -92,9 +93,9 @@ async def test_a_connection_that_is_never_accepted_is_unavailable_and_not_a_time
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        transport = Transport.open(f"http://127.0.0.1:{full.getsockname()[1]}/", timedelta(seconds=0.3))
+        transport = Transport.open(f"http://127.0.0.1:{full.getsockname()[1]}/", timedelta(seconds=0.3), Granting())
         with pytest.raises(BrokerUnavailable):
-            await transport.send("GET", "x", deadline=timedelta(seconds=5))
+            await transport.send("GET", "x", demand=READ, deadline=timedelta(seconds=5))
         await transport.aclose()
 
 
@@ -108,10 +109,10 @@ async def test_a_post_is_never_sent_again_over_a_kept_connection_that_died() -> 
         writer.close()
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
-    assert (await transport.send("POST", "x", deadline=SECOND, body={})).status == 200
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND, Granting())
+    assert (await transport.send("POST", "x", demand=READ, deadline=SECOND, body={})).status == 200
     with pytest.raises(BrokerUnavailable):
-        await transport.send("POST", "x", deadline=SECOND, body={})
+        await transport.send("POST", "x", demand=READ, deadline=SECOND, body={})
     assert len(heard) == 2
     await transport.aclose()
     server.close()
@@ -129,21 +130,20 @@ async def test_a_status_that_says_all_is_not_lost_with_a_broken_body(status: int
         await writer.drain()
 
     async with peer(conversation) as transport:
-        answer = await transport.send("GET", "x", deadline=SECOND)
+        answer = await transport.send("GET", "x", demand=READ, deadline=SECOND)
     assert (answer.status, answer.retry_after) == (status, "7")
 
 
 async def send_once(transport: Transport, *, within: float = 5.0, path: str = "x") -> int:
-    answer = await transport.send_once(
-        "POST", path, deadline=SECOND, write_by=monotonic() + within, bearer=SecretStr("t"), body={}
-    )
+    leave = clearance(monotonic() + within)
+    answer = await transport.send_once("POST", path, deadline=SECOND, clearance=leave, body={})
     return answer.status
 
 
 async def test_what_can_not_be_connected_was_certainly_not_sent() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        transport = Transport.open(f"http://127.0.0.1:{taken.getsockname()[1]}/", SECOND)
+        transport = Transport.open(f"http://127.0.0.1:{taken.getsockname()[1]}/", SECOND, Granting())
         with pytest.raises(NotSent):
             await send_once(transport)
         await transport.aclose()
@@ -156,7 +156,7 @@ async def test_what_never_gets_a_connection_was_certainly_not_sent() -> None:
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        transport = Transport.open(f"http://127.0.0.1:{full.getsockname()[1]}/", timedelta(seconds=0.3))
+        transport = Transport.open(f"http://127.0.0.1:{full.getsockname()[1]}/", timedelta(seconds=0.3), Granting())
         with pytest.raises(NotSent):
             await send_once(transport)
         await transport.aclose()
@@ -171,7 +171,7 @@ async def test_no_byte_leaves_when_its_time_is_over() -> None:
         writer.close()
 
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND, Granting())
     with pytest.raises(NotSent):
         await send_once(transport, within=-0.001)
     await transport.aclose()
@@ -205,13 +205,13 @@ async def test_nothing_can_send_an_order_call_a_second_time() -> None:
         return await handler(request)
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND, Granting())
     transport._acting._middlewares = transport._reading._middlewares = (insist,)  # noqa: SLF001  # no other way to make a client that misbehaves
     with pytest.raises(BrokerUnavailable):
         await send_once(transport)
     assert len(heard) == 1
     with pytest.raises(BrokerUnavailable):
-        await transport.send("POST", "x", deadline=SECOND, body={})
+        await transport.send("POST", "x", demand=READ, deadline=SECOND, body={})
     assert len(heard) == 3  # the middleware does what it is meant to where nothing stops it
     await transport.aclose()
     server.close()
@@ -229,7 +229,7 @@ async def test_each_order_call_has_a_connection_of_its_own() -> None:
         writer.close()
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND, Granting())
     assert [await send_once(transport), await send_once(transport)] == [200, 200]
     assert len(opened) == 2
     assert all(b"onnection: close" in each for each in opened)
@@ -268,13 +268,13 @@ async def test_what_came_unasked_on_a_kept_connection_is_nobodys_answer() -> Non
             writer.close()
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND)
-    assert (await transport.send("GET", "x", deadline=SECOND)).body == b"mine"
+    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND, Granting())
+    assert (await transport.send("GET", "x", demand=READ, deadline=SECOND)).body == b"mine"
     unasked.set()
     kept = await kept_connection(transport)
     while not kept.should_close and kept.is_connected():  # noqa: ASYNC110  # it comes over a socket
         await asyncio.sleep(0.01)
-    assert (await transport.send("GET", "x", deadline=SECOND)).body == b"mine"  # from a fresh connection
+    assert (await transport.send("GET", "x", demand=READ, deadline=SECOND)).body == b"mine"  # from a fresh connection
     await transport.aclose()
     server.close()
 
@@ -286,6 +286,6 @@ async def test_a_token_that_the_broker_quotes_goes_no_further() -> None:
         await writer.drain()
 
     async with peer(quote) as transport:
-        answer = await transport.send("GET", "x", deadline=SECOND, bearer=SecretStr("opaque-token-7"))
+        answer = await transport.send("GET", "x", demand=READ, deadline=SECOND, bearer=SecretStr("opaque-token-7"))
     assert b"opaque-token-7" not in answer.body
     assert b"Bearer [redacted]" in answer.body

@@ -31,7 +31,8 @@ def row(**changed: Any) -> BookRow:
 
 def seen(**changed: Any) -> dict[str, SeenOrder]:
     facts: dict[str, Any] = {
-        "order_no": NUMBER, "intent_id": None, "quantity": 10, "status": None, "rejection_reason": None,
+        "order_no": NUMBER, "intent_id": None, "exchange": None, "quantity": 10,
+        "status": None, "rejection_reason": None,
         "correlation": None, "history_read_at": None, "first_seen_at": BEGUN + timedelta(seconds=3),
     }  # fmt: skip
     return {NUMBER: SeenOrder(**facts | changed)}

@@ -182,9 +182,11 @@ async def test_a_wanted_cancel_that_the_broker_puts_off_is_not_given_up(
     broker.break_call("cancel", fault)
     await asha.delete(f"/v1/placements/{placement_id}")
     for _ in range(5):
+        await replicas.store.forget_pauses()
         await replicas.store.looked()
     assert len(broker.received("cancel")) >= 4
     broker.mend()
+    await replicas.store.forget_pauses()
     await replicas.store.looked()
     [order] = broker.taken()
     assert (await asha.order(order["orderNo"]))["status"] == "CANCELLED"

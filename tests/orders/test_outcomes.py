@@ -168,6 +168,7 @@ async def test_a_refused_order_stays_refused_and_is_not_tried_again(
     assert placement["resolvedAt"] is not None
     assert all(is_second(each) for each in others)
     assert (len(sent(broker)), broker.taken()) == (1, [])
+    await replicas.store.forget_pauses()
     assert (await asha.place()).status_code == 201, "a fresh key is a fresh try"
 
 

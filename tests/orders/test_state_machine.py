@@ -123,6 +123,7 @@ class Orders(RuleBasedStateMachine):
         key = fresh_key()
         self.world.run(self._send(key, order, replica, copies))
         self.world.broker.mend()
+        self.world.run(self.world.store.forget_pauses())
         return key, order
 
     @rule(target=keys, replica=replica_numbers, is_taken=st.booleans())

@@ -206,7 +206,8 @@ async def test_every_fault_of_the_broker_is_told_as_a_problem(
         assert (answer.status_code, slug(answer)) == (status, kind)
         assert "<" not in answer.text
         broker.mend()
-        assert (await browser.get("/v1/positions")).status_code == 200
+        is_paused = kind == "broker-rate-limited"
+        assert (await browser.get("/v1/positions")).status_code == (503 if is_paused else 200)
 
 
 async def test_the_brokers_limit_says_how_long_to_wait(service: Service, broker: SimulatedBroker) -> None:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.broker.paths import Call, Paths
-from app.settings import Settings, UnreadableFile
+from app.settings import Settings
+from app.settings_sources import UnreadableFile
 from tests.support.configured import KEY, configured
 
 RANDOM_KEY = base64.b64encode(bytes(range(100, 132))).decode()

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ from simulator.faults import CANNED, FAULTS
 from simulator.order_switches import OrderSwitches, RejectNext
 from simulator.shapes import shape_names
 from tests.support.configured import API_SECRET
-from tests.support.environment import inherited
-from tests.support.simulated import SimulatedBroker
+from tests.support.simulated import SimulatedBroker, started
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "samples"
@@ -277,12 +274,6 @@ def test_every_switch_stands_in_the_docs() -> None:
     assert [name for name in (*CALLS, *shapes) if f"`{name}`" not in page] == []
     fields = [*OrderSwitches.model_fields.values(), *RejectNext.model_fields.values()]
     assert [each.alias for each in fields if f"`{each.alias}`" not in page] == []
-
-
-def started(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "simulator", *options]
-    given = inherited() | environment
-    return subprocess.run(argv, env=given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
 
 
 def test_it_is_no_broker_for_production() -> None:

@@ -22,5 +22,9 @@ def configured(database_url: str, broker_url: str, public_url: str = "http://127
         "broker_api_secret": API_SECRET,
         "encryption_keys": KEY,
         "broker_read_deadline": "3",
+        "rate_limits_user": "order=-/-/-/100000,non-trading=-/-/-/100000",  # other tests are faster than any investor
+        "orders_per_second_per_exchange": "0",
+        "sign_in_limit_per_address": "100000",
+        "read_reuse_seconds": "0",
     }
     return Settings(**(given | changed))

@@ -104,6 +104,10 @@ class Store:
         earlier = ", ".join(f"{name} = {name} - make_interval(mins => $2)" for name in columns)
         await self.rows.execute(f"UPDATE intents SET {earlier} WHERE id = $1", placement_id, minutes)
 
+    async def forget_pauses(self) -> None:
+        """End every pause that the broker's word about its limit began."""
+        await self.rows.execute("UPDATE rate_heads SET paused_until = NULL, pause_seconds = NULL")
+
     async def ledger(self, action: str, user: str = "AB1234") -> list[dict[str, Any]]:
         """Return the facts of what the ledger says was done."""
         found = await self.rows.fetch(
@@ -127,14 +131,17 @@ class Replicas:
 
 
 @asynccontextmanager
-async def replicated(database_url: str, broker_url: str, **changed: Any) -> AsyncIterator[Replicas]:
-    """Run two replicas in this process, and two whom nobody calls, so that looks come soon; `changed` are settings."""
+async def replicated(
+    database_url: str, broker_url: str, *, bystanders: int = 2, **changed: Any
+) -> AsyncIterator[Replicas]:
+    """Run two replicas in this process, and some whom nobody calls, so that looks come soon; `changed` are settings."""
     settings = configured(database_url, broker_url, PUBLIC, **{"broker_order_deadline": DEADLINE} | changed)
     async with AsyncExitStack() as stack:
         services: list[Service] = []
-        for _ in range(4):
+        for number in range(2 + bystanders):
             services.append(await stack.enter_async_context(serving(settings)))
-            await asyncio.sleep(0.1)  # their reconcilers wake every half second, and so in turn
+            if number < bystanders:
+                await asyncio.sleep(0.1)  # their reconcilers wake every half second, and so in turn
         store = await stack.enter_async_context(Store.open(database_url))
         yield Replicas(services[0], services[1], database_url, store)
 

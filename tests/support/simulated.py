@@ -1,5 +1,7 @@
 """The simulated broker as its own process, and its switches."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.support.environment import inherited
-from workbench.children import free_port, simulator
+from workbench.children import ROOT, free_port, simulator
 
 
 class SimulatedBroker:
@@ -34,6 +36,10 @@ class SimulatedBroker:
         """Return the two parameters that a login would bring back."""
         found: dict[str, str] = self._control.post("/codes", json={"userId": user_id}).raise_for_status().json()
         return found
+
+    def add_investor(self, user: str, like: str = "AB1234") -> None:
+        """Take in somebody who owns what another one was seeded with."""
+        self._control.put(f"/investors/{user}", json={"like": like}).raise_for_status()
 
     def break_call(
         self, call: str, fault: str, *, user: str = "AB1234", times: int | None = None, seconds: float | None = None,
@@ -79,6 +85,19 @@ class SimulatedBroker:
         found: list[dict[str, Any]] = self._control.get("/orders", params=params).raise_for_status().json()["orders"]
         return found
 
+    def limits(self) -> dict[str, Any]:
+        """Return the limits, what was received, and what of it was over them."""
+        found: dict[str, Any] = self._control.get("/limits").raise_for_status().json()
+        return found
+
+    def set_limits(self, **wanted: Any) -> None:
+        """Change the limits, or whether they are enforced, in the words of docs/simulator.md."""
+        self._control.put("/limits", json=wanted).raise_for_status()
+
+    def forget_limits(self) -> None:
+        """Forget what was counted, and put the contract's limits back."""
+        self._control.delete("/limits").raise_for_status()
+
     def expire(self, user: str = "AB1234") -> None:
         self._control.post(f"/investors/{user}/expire").raise_for_status()
 
@@ -93,12 +112,22 @@ class SimulatedBroker:
 
 @contextmanager
 def simulated_broker(folder: Path, **settings: str) -> Iterator[SimulatedBroker]:
-    """Run a simulator on a free port; `settings` are SIMULATOR_… variables."""
+    """Run a simulator on a free port; `settings` are SIMULATOR_… variables.
+
+    Its limits are off unless they say otherwise: tests are faster than any investor.
+    """
     port = free_port()
-    environment = inherited() | settings
+    environment = inherited() | {"SIMULATOR_RATE_LIMITS": "off"} | settings
     with simulator(port, environment=environment, log=folder / "simulator.log"):
         broker = SimulatedBroker(f"http://127.0.0.1:{port}")
         try:
             yield broker
         finally:
             broker.close()
+
+
+def started(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a simulator that is to refuse, and return its last words."""
+    argv = [sys.executable, "-m", "simulator", *options]
+    given = inherited() | environment
+    return subprocess.run(argv, env=given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)

@@ -1,0 +1,82 @@
+"""What a store of permits is asked and answers: may this call go now, by every window at once, and what is left.
+
+Each bucket is an exact log of the calls that were let through. A window counts the calls of its last `length` seconds;
+no stretch of that length, however aligned, ever holds more than were usable. Two stores do this alike, Postgres and
+Redis (docs/decisions/0011); each decides in one step and one round trip, by its own clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """One window of a bucket: of `limit` calls in `seconds`, or `length` as we count, this caller may use `usable`."""
+
+    policy: str
+    seconds: int
+    length: float
+    limit: int
+    usable: int
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Calls that are counted together, under a key that all replicas share; `is_own` for the caller's own."""
+
+    key: str
+    allowances: tuple[Allowance, ...]
+    is_own: bool = True
+
+
+@dataclass(frozen=True)
+class Count:
+    """One window as it stands: calls in it, seconds until one more is usable, seconds until the oldest leaves it."""
+
+    used: int
+    wait: float
+    reset: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a store said: whether the call was counted, seconds of a pause that the broker asked for, every window.
+
+    The windows are those of all buckets, one bucket after the other.
+    """
+
+    is_granted: bool
+    pause: float
+    counts: tuple[Count, ...]
+
+
+class PermitStore(Protocol):
+    """Where permits are counted; raises `TemporarilyUnavailable` when it is out of reach."""
+
+    async def take(self, buckets: Sequence[Bucket]) -> Tally:
+        """Count one call in every bucket, or in none of them where one window or a pause forbids it."""
+
+    async def look(self, buckets: Sequence[Bucket]) -> Tally:
+        """Return what `take` would say, and count nothing."""
+
+    async def give_back(self, key: str) -> None:
+        """Take the newest call out of a bucket again."""
+
+    async def pause(self, key: str, seconds: float | None) -> float:
+        """Let nothing through for so long, by default longer each time; return for how long from now."""
+
+    async def purge(self) -> int:
+        """Forget what no window counts any more; return how many buckets were dropped."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+
+
+FIRST_PAUSE = 5.0
+"""Seconds of the first pause where the broker names none; the next one is twice as long."""
+LONGEST_PAUSE = 300.0
+QUIET = 60.0
+"""After so many seconds without a refusal beyond a pause, the next one is a first one again."""
+LONGEST_WINDOW = 86_400.0 + 60.0
+"""Seconds; nothing older is counted by anybody, guard included."""

@@ -1,0 +1,85 @@
+"""What is left, told to the caller: the fields `RateLimit` and `RateLimit-Policy` of IETF draft 10, tightest first.
+
+draft-ietf-httpapi-ratelimit-headers-10: a policy has a quota `q` for a window of `w` seconds; of it `r` calls are left,
+and after `t` seconds there are more.
+"""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from math import ceil
+
+from app.limits import Category, Limits
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One window as it stands for an ordinary call; `reset` in seconds."""
+
+    policy: str
+    seconds: int
+    limit: int
+    remaining: int
+    reset: float
+
+    @property
+    def reset_seconds(self) -> int:
+        return ceil(self.reset)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was left of each window of one user and category, `at` a moment by `monotonic`."""
+
+    quotas: tuple[Quota, ...]
+    at: float
+
+    @property
+    def by_tightness(self) -> list[Quota]:
+        """Return the windows with the one first that will stop the caller first."""
+        return sorted(self.quotas, key=lambda each: (each.remaining, -each.reset))
+
+
+class Telling:
+    """What the answer to one request is going to say of its caller's limits."""
+
+    def __init__(self) -> None:
+        self.user_id: str | None = None
+        self.standings: dict[Category, Standing] = {}
+        self.is_silent = False
+
+    def category(self, otherwise: Category) -> Category:
+        """Return what to speak of: order calls where one was counted, else whatever was."""
+        if Category.ORDER in self.standings:
+            return Category.ORDER
+        return next(iter(self.standings), otherwise)
+
+
+telling: ContextVar[Telling | None] = ContextVar("telling", default=None)
+"""The one of the request that is being answered; none in the background."""
+
+
+def note(category: Category, standing: Standing | None) -> None:
+    """Remember what the answer is to tell; with none it tells no remainder: what stopped the call is others' use."""
+    current = telling.get()
+    if current is None:
+        return
+    if standing is None:
+        current.is_silent = True
+    else:
+        current.standings[category] = standing
+
+
+def policy_field(limits: Limits, category: Category) -> str:
+    """Return `RateLimit-Policy` where nobody's windows are known."""
+    windows = limits.get(category, ())
+    return ", ".join(f'"{category}-{each.seconds}";q={each.limit};w={each.seconds}' for each in windows)
+
+
+def fields(standing: Standing) -> Mapping[str, str]:
+    """Return both fields, the tightest window first."""
+    ordered = standing.by_tightness
+    return {
+        "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.seconds}' for each in ordered),
+        "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset_seconds}' for each in ordered),
+    }
