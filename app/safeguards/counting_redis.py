@@ -25,6 +25,7 @@ _log = logger("limits")
 
 _TIMEOUT = 1.0  # seconds; a store of permits in the same network answers in less than a millisecond
 _MOST_CONNECTIONS = 64
+_PATIENCE = 0.5  # seconds until one of them is free: a queue this long says that nothing is answered
 _PREFIX = "{gopocket-permits}:"
 """The braces keep all keys on one node of a cluster: one script decides about several."""
 
@@ -157,8 +158,13 @@ class RedisPermits(PermitStore):
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        async with _told_as_unavailable(), asyncio.timeout(_TIMEOUT), self._turns:
-            yield
+        async with _told_as_unavailable():
+            async with asyncio.timeout(_PATIENCE):
+                await self._turns.acquire()
+            try:
+                yield
+            finally:
+                self._turns.release()
 
     async def warn_if_forgetful(self) -> None:
         """Tell an operator whose server would forget what it has counted; one that can't be asked is passed over."""

@@ -88,10 +88,20 @@ def shared_answers(
     ] = None,
 ) -> SharedAnswers:
     """Return the shared reads for this very request."""
-    wanted = ",".join(request.headers.getlist("cache-control")).lower()
-    is_fresh_wanted = "no-cache" in {part.strip() for part in wanted.split(",")}
     reads = cast("SharedReads", request.state.reads)
-    return SharedAnswers(reads, caller, response, is_fresh_wanted=is_fresh_wanted)
+    return SharedAnswers(reads, caller, response, is_fresh_wanted=_is_fresh_wanted(request))
+
+
+def _is_fresh_wanted(request: Request) -> bool:
+    """Say whether somebody asks for a fresh answer; `fetch` with `cache: "no-store"` only seems to.
+
+    Browsers then add `Cache-Control: no-cache` to every request, and `Pragma` with it (Fetch, "HTTP-network-or-
+    cache fetch"), so that a poll written in good faith would spend a call each time.
+    """
+    if "pragma" in request.headers:
+        return False
+    wanted = ",".join(request.headers.getlist("cache-control")).lower()
+    return "no-cache" in {part.strip() for part in wanted.split(",")}
 
 
 Shared = Annotated[SharedAnswers, Depends(shared_answers)]

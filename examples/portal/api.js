@@ -44,8 +44,7 @@ export async function exchange(path, { method = "GET", content, key, isBackgroun
   try {
     answer = await fetch(path, {
       method, headers, body: content && JSON.stringify(content),
-      // No `cache: "no-store"`: browsers then send `Cache-Control: no-cache` with every question, and each costs a call.
-      credentials: "include", signal: AbortSignal.timeout(PATIENCE),
+      credentials: "include", cache: "no-store", signal: AbortSignal.timeout(PATIENCE),
     });
     if (answer.status !== 204) body = await answer.json();
   } catch {
