@@ -137,11 +137,11 @@ async def told_as_unavailable() -> AsyncIterator[None]:
     """Raise `TemporarilyUnavailable` for whatever keeps us from the database, and leave faults of our own alone."""
     try:
         yield
-    except (OSError, PoolExhausted, asyncpg.InterfaceError) as error:
+    except (OSError, PoolExhausted, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         _log.error("database_unavailable", error=type(error).__name__)
         raise TemporarilyUnavailable from error
     except (DBAPIError, asyncpg.PostgresError) as error:
-        is_gone = isinstance(error, DBAPIError) and error.connection_invalidated
+        is_gone = isinstance(error, DBAPIError) and (error.connection_invalidated or _is_ending(error))
         if not is_gone and not _state_of(error).startswith(_UNAVAILABLE):
             raise
         _log.error("database_unavailable", error=type(_driver_error(error)).__name__)
@@ -153,6 +153,11 @@ def reason_of(problem: TemporarilyUnavailable) -> str:
     error = _driver_error(problem.__cause__)
     said = getattr(error, "message", None) or str(getattr(error, "__cause__", None) or "")
     return f"The database can't be used: {said}." if _state_of(error) else "The database can't be reached."
+
+
+def _is_ending(error: DBAPIError) -> bool:
+    """Say whether the server had taken its leave on a connection, whose end had not come yet when it was used."""
+    return isinstance(getattr(error.orig, "__cause__", None), asyncpg.InternalClientError)
 
 
 def _driver_error(error: object) -> object:

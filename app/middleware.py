@@ -123,7 +123,8 @@ class QuotaFields:
                 return fields(known or await limiter.standing(current.user_id, category, within=_STANDING_AGE))
         except TemporarilyUnavailable:
             _log.debug("quota_not_told")
-        return {"RateLimit-Policy": policy_field(self._limits, category)}
+        policy = policy_field(self._limits, category)
+        return {"RateLimit-Policy": policy} if policy else {}
 
 
 class Failures:

@@ -207,10 +207,11 @@ class RateLimited(Problem):
     slug, title, status = "rate-limited", "The broker's limits leave nothing for now", 429
     said_to_a_person = "Too many sign-ins have come from your network. Please try again in a few seconds."
 
-    def __init__(self, wait: float, policies: list[str]) -> None:
-        """Take the seconds until the windows have room again, and their names."""
+    def __init__(self, wait: float, policies: list[str], *, is_own: bool = True) -> None:
+        """Take the seconds until the windows have room again, their names, and whether one of them is the caller's."""
         super().__init__(headers={"Retry-After": str(max(ceil(wait), 1))}, violatedPolicies=policies)
         self.wait = wait
+        self.is_own = is_own
 
 
 class TemporarilyUnavailable(Problem):
@@ -218,8 +219,10 @@ class TemporarilyUnavailable(Problem):
 
     slug, title, status = "temporarily-unavailable", "The service is temporarily unavailable", 503
 
-    def __init__(self, detail: str | None = None, *, retry_after: int = 2) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    def __init__(self, detail: str | None = None, *, wait: float | None = None) -> None:
+        """Take, where that is known, the seconds until it is this caller's turn."""
+        super().__init__(detail, headers={"Retry-After": "2" if wait is None else str(max(ceil(wait), 1))})
+        self.wait = wait
 
 
 class InternalError(Problem):
@@ -265,5 +268,7 @@ def all_problems() -> list[type[Problem]]:
 
 def problem_of(slug: str, detail: str | None) -> Problem:
     """Return the problem of a slug that was written down, an internal error for one that is not known."""
+    if slug == RateLimited.slug:
+        return RateLimited(1.0, [])
     kinds = {kind.slug: kind for kind in all_problems() if kind not in {TooLarge, RateLimited}}
     return kinds.get(slug, InternalError)(detail)

@@ -20,7 +20,8 @@ from app.safeguards.audit import Ledger
 from app.safeguards.audit_reading import keep_telling_heads
 from app.safeguards.counting_postgres import PostgresPermits
 from app.safeguards.counting_redis import RedisPermits
-from app.safeguards.ratelimit import Policy, RateLimiter, keep_purging
+from app.safeguards.rate_policy import Policy
+from app.safeguards.ratelimit import RateLimiter, keep_purging
 from app.safeguards.sealing import KeyRing
 from app.sessions.asking import find_investor
 from app.sessions.sharing import SharedReads
@@ -64,6 +65,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
         reads = SharedReads(limiter, settings.read_reuse_seconds)
         stack.push_async_callback(reads.aclose)
+        _keep_running(stack, reads.keep_forgetting())
         underway = Underway()
         stack.push_async_callback(underway.aclose)
         actor = Actor(settings, db, Ledger(ring), underway, limiter)

@@ -28,6 +28,7 @@ from app.settings_parsing import (
     is_placeholder,
     json_object,
     libpq_url,
+    redis_url,
     reuse_times,
     user_limits,
 )
@@ -131,9 +132,7 @@ class Settings(BaseSettings):
     @field_validator("rate_limit_url", mode="after")
     @classmethod
     def _to_redis(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://; without it the database counts")
-        return url
+        return SecretStr(redis_url(url.get_secret_value())) if url else None
 
     @field_validator("rate_limit_guard", mode="after")
     @classmethod

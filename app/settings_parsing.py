@@ -16,6 +16,8 @@ KEY_LENGTH = 32  # AES-256
 
 _DATABASE_SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9_]+)?://")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.%-]*)(:[0-9]{1,5})?")
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_REDIS_DATABASE = re.compile(r"[0-9]{1,5}")
 KEY_ID = re.compile(r"^[A-Za-z0-9_-]{1,32}$")
 
 
@@ -68,6 +70,25 @@ def app_limits(text: object) -> object:
     return nothing if text.strip().lower() == "off" else parse_limits(text, nothing)
 
 
+def redis_url(url: str) -> str:
+    """Return the address of a Redis or Valkey; raises `ValueError` without a word of it, for it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        is_right = parts.scheme in _REDIS_SCHEMES and (parts.port or 1) > 0 and "@" not in parts.path
+    except ValueError:
+        is_right, query, path = False, {}, ""
+    else:
+        path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    numbers = [*query.get("db", []), path or "0"]
+    if not is_right or query.keys() - {"db"} or not all(_REDIS_DATABASE.fullmatch(each) for each in numbers):
+        raise ValueError(
+            "must be redis://, rediss:// or unix://, of options ?db= alone; in a password / ? # @ : [ ] must be "
+            "percent-encoded"
+        )
+    return url
+
+
 def reuse_times(text: object) -> object:
     """Read seconds for every read (`1`), and others for single ones (`1,profile=60`)."""
     if not isinstance(text, str):
@@ -78,9 +99,10 @@ def reuse_times(text: object) -> object:
         raise ValueError(f"there is no read {', '.join(sorted(unknown))}; there are {', '.join(READS)}")
     if len(found) < len(parts):
         raise ValueError("a read is named twice")
-    return found
+    return {"": _REUSE_SECONDS} | found
 
 
+_REUSE_SECONDS = 1.0
 READS = ("orders", "trades", "holdings", "positions", "funds", "profile", "history")
 """What is asked often enough that an answer may be shown again: the reads of the API, the last one of one order."""
 

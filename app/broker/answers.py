@@ -214,7 +214,7 @@ def told_wait(answer: Answer) -> float | None:
         return float(min(int(given), _LONGEST_WAIT)) or None
     try:
         wait = parsedate_to_datetime(given) - parsedate_to_datetime(answer.date or "")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(wait.total_seconds(), 1.0), _LONGEST_WAIT)
 

@@ -190,7 +190,8 @@ class Gateway:
     async def _read_somewhere(
         self, call: Call, bearer: Bearer, understand: Callable[[list[Row]], T], body: object
     ) -> T:
-        demand = Demand(call.category, bearer.user_id, is_urgent=bearer.is_urgent)
+        user_id = bearer.user_id if bearer.is_proven else None
+        demand = Demand(call.category, user_id, is_urgent=bearer.is_urgent)
         for path in self._paths.of(call):
             answer = await self._transport.send(
                 call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline

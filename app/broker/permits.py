@@ -12,12 +12,14 @@ from app.limits import Demand, Permit
 class Bearer:
     """Whose call it is, whose limits it counts against, and the token that it carries.
 
-    What is urgent may use what is kept back of the limits: a cancel with all it needs, and a look at unknown orders.
+    What is urgent may use what is kept back of the limits: a cancel with all it needs, and a look at unknown orders. A
+    call for somebody who is not proven yet counts against nobody.
     """
 
     user_id: str
     token: SecretStr
     is_urgent: bool = False
+    is_proven: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from app.orders import store
 from app.orders.acting import Actor
 from app.orders.changing import cancel_each
 from app.orders.intents import Intent
-from app.problems import BrokerRateLimited, BrokerSessionExpired
+from app.problems import BrokerRateLimited, BrokerSessionExpired, RateLimited
 from app.sessions.asking import Investor
 from app.trading import Outcome
 
 _MOST_TRIES = 3
 _WORKS_FOR = timedelta(seconds=30)
 """Then the cancel was perhaps lost, whatever was answered; cancelling twice is cancelling."""
-_LATER = frozenset({NOT_SENT, BrokerRateLimited.slug, BrokerSessionExpired.slug})
+_LATER = frozenset({NOT_SENT, RateLimited.slug, BrokerRateLimited.slug, BrokerSessionExpired.slug})
 
 
 async def cancel_what_turned_up(actor: Actor, investor: Investor, intents: list[Intent]) -> None:

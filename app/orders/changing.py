@@ -19,7 +19,7 @@ from app.orders import store
 from app.orders.acting import Actor, Done, Risk, Wish
 from app.orders.intents import BEFORE, Action, Intent, likeness
 from app.orders.refusing import allowance_refusals, refuse
-from app.problems import InvalidRequest, NotFound, Problem, RateLimited
+from app.problems import InvalidRequest, NotFound, Problem, RateLimited, TemporarilyUnavailable
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor
 from app.settings import Settings
@@ -138,8 +138,8 @@ async def _cancel_in_turn(
     while True:
         try:
             return await cancel_order(actor, investor, order_no, is_wanted_earlier=is_wanted_earlier)
-        except RateLimited as problem:
-            if problem.wait > _LONGEST_TURN or monotonic() + problem.wait > give_up_at:
+        except (RateLimited, TemporarilyUnavailable) as problem:
+            if problem.wait is None or problem.wait > _LONGEST_TURN or monotonic() + problem.wait > give_up_at:
                 raise
             await asyncio.sleep(problem.wait)
 
@@ -160,7 +160,7 @@ async def _own(investor: Investor, order_no: str) -> SeenOrder:
     """Return the investor's own order, from what has been seen; an unseen one costs a read of the book."""
     async with investor.db.reading() as tx:
         seen = (await orderbook.find_seen(tx, investor.user_id, [order_no])).get(order_no)
-    if seen:
+    if seen and (seen.exchange or seen.is_final):  # a cancel counts at its exchange
         return seen
     row = await find_row(investor, order_no)
     return SeenOrder(

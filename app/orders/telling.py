@@ -23,6 +23,7 @@ from app.problems import (
     InvalidRequest,
     NotFound,
     OrderRefused,
+    RateLimited,
     TemporarilyUnavailable,
 )
 from app.settings import Settings
@@ -32,6 +33,7 @@ _SENTENCES = {
     NOT_SENT: "Nothing was sent: there was no connection to the broker in time.",
     NOT_FOUND_AT_BROKER: "The order never reached the broker's book.",
     BrokerSessionExpired.slug: "The broker no longer knew the session, and has not taken the order.",
+    RateLimited.slug: "Nothing was sent: there was no connection in time, and then nothing left of the limits.",
     BrokerRateLimited.slug: "The broker had too many calls, and has not taken the order.",
 }
 

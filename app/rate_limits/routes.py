@@ -5,7 +5,6 @@ from typing import get_args
 from fastapi import APIRouter
 
 from app.dependencies import State
-from app.limits import Category
 from app.ordering import Exchange
 from app.problem_answers import answers
 from app.problems import NotSignedIn, SessionExpired, TemporarilyUnavailable
@@ -44,12 +43,8 @@ class RateLimits(Model):
 @router.get("/rate-limits", responses=answers(NotSignedIn, SessionExpired, TemporarilyUnavailable))
 async def read_rate_limits(*, investor: SignedIn, state: State) -> RateLimits:
     """Show every window of the broker's limits; asks the broker nothing."""
-    limiter, exchanges = state["limiter"], get_args(Exchange)
-    standings = [(str(each), await limiter.standing(investor.user_id, each)) for each in Category]
-    at_exchanges = await limiter.exchange_standings(investor.user_id, exchanges)
-    names = (f"{Category.ORDER}-{exchange}" for exchange in exchanges)
-    shown = [*standings, *zip(names, at_exchanges, strict=False)]
-    return RateLimits(categories=[_category(name, standing) for name, standing in shown])
+    standings = await state["limiter"].all_standings(investor.user_id, get_args(Exchange))
+    return RateLimits(categories=[_category(name, standing) for name, standing in standings.items()])
 
 
 def _category(name: str, standing: Standing) -> RateLimitCategory:

@@ -85,6 +85,6 @@ class PostgresPermits(PermitStore):
         async with told_as_unavailable(), asyncio.timeout(_TIMEOUT), self._pool.acquire() as connection:
             try:
                 return await connection.fetchrow(statement, *arguments)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, asyncpg.InternalClientError):  # the latter after the server's last words
                 connection.terminate()  # else it is not free before a server that may hang has confirmed the end
                 raise

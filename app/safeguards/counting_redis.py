@@ -24,8 +24,8 @@ from app.safeguards.counting import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WINDOW, 
 _log = logger("limits")
 
 _TIMEOUT = 1.0  # seconds; a store of permits in the same network answers in less than a millisecond
-_MOST_CONNECTIONS = 64
-_PATIENCE = 0.5  # seconds until one of them is free: a queue this long says that nothing is answered
+_MOST_CONNECTIONS = 16  # each is held for less than a millisecond
+_PATIENCE = 0.9  # seconds until one of them is free, less than whoever holds it may take: he might wait for nothing
 _PREFIX = "{gopocket-permits}:"
 """The braces keep all keys on one node of a cluster: one script decides about several."""
 

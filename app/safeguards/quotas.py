@@ -36,8 +36,8 @@ class Standing:
 
     @property
     def by_tightness(self) -> list[Quota]:
-        """Return the windows with the one first that will stop the caller first."""
-        return sorted(self.quotas, key=lambda each: (each.remaining, -each.reset))
+        """Return the windows with the one first of which the least is left, in proportion; of equals the longest."""
+        return sorted(self.quotas, key=lambda each: (each.remaining / each.limit, -each.seconds))
 
 
 class Telling:
@@ -79,6 +79,8 @@ def policy_field(limits: Limits, category: Category) -> str:
 def fields(standing: Standing) -> Mapping[str, str]:
     """Return both fields, the tightest window first."""
     ordered = standing.by_tightness
+    if not ordered:  # nothing is limited, and an empty field is none
+        return {}
     return {
         "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.seconds}' for each in ordered),
         "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset_seconds}' for each in ordered),

@@ -5,95 +5,26 @@ broker does to the gaps between two calls, he never sees more of them in a windo
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import ceil
-from typing import Never
+from typing import Never, TypeVar
 
 from app.clock import monotonic
-from app.limits import Category, Demand, Limits, Permit, Window
+from app.limits import Category, Demand, Permit
 from app.observability import logger
 from app.problems import BrokerRateLimited, RateLimited, TemporarilyUnavailable
-from app.safeguards.counting import Allowance, Bucket, Count, PermitStore, Tally
+from app.safeguards.counting import FIRST_PAUSE, Allowance, Bucket, Count, PermitStore, Tally
 from app.safeguards.quotas import Quota, Standing, note
-from app.safeguards.sparing import ADDRESS_POLICY, ADDRESS_WINDOW, Sparing
-from app.settings import Settings
+from app.safeguards.rate_policy import Policy, user_key
+from app.safeguards.sparing import Sparing
+
+T = TypeVar("T")
 
 _log = logger("limits")
 
 _MOST_REMEMBERED = 20_000  # users and categories whose last standing one process keeps
 _PURGE_EVERY = 600.0  # seconds
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What is let through, as the settings have it; `guard` in seconds, `reserve` a share of a window."""
-
-    user: Limits
-    app: Limits
-    orders_per_second_per_exchange: int
-    reserve: Decimal
-    guard: float
-    sign_ins_per_address: int
-    are_reads_spared: bool
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Policy":
-        return cls(
-            user=settings.rate_limits_user,
-            app=settings.rate_limits_app,
-            orders_per_second_per_exchange=settings.orders_per_second_per_exchange,
-            reserve=settings.cancel_reserve,
-            guard=settings.rate_limit_guard.total_seconds(),
-            sign_ins_per_address=settings.sign_in_limit_per_address,
-            are_reads_spared=settings.rate_limit_store_down == "reads-pass",
-        )
-
-    def usable(self, category: Category, limit: int, *, is_urgent: bool) -> int:
-        """Return how much of a limit may be used: all of it by what is urgent, by the rest all but what is kept back.
-
-        The share is rounded down but at least one call, and leaves at least one for everything else.
-        """
-        if is_urgent or category is Category.DATA or not self.reserve:
-            return limit
-        return limit - min(max(int(limit * self.reserve), 1), limit - 1)
-
-    def buckets(self, demand: Demand) -> list[Bucket]:
-        """Return everything that one call counts in: first the app's, which all replicas lock in the same order."""
-        category, found = demand.category, []
-        if windows := self.app.get(category):
-            found.append(self._bucket("app", windows, demand, key=f"app:{category}", is_own=False))
-        if demand.user_id is None:
-            return found
-        if windows := self.user.get(category):
-            found.append(self._bucket("", windows, demand, key=f"user:{demand.user_id}:{category}"))
-        if demand.exchange and self.orders_per_second_per_exchange:
-            found.append(self.exchange_bucket(demand.user_id, demand.exchange, is_urgent=demand.is_urgent))
-        return found
-
-    def exchange_bucket(self, user_id: str, exchange: str, *, is_urgent: bool = False) -> Bucket:
-        """Return what a user's orders at one exchange count in."""
-        limit = self.orders_per_second_per_exchange
-        usable = self.usable(Category.ORDER, limit, is_urgent=is_urgent)
-        allowance = Allowance(f"{Category.ORDER}-{exchange}-1", 1, 1 + self.guard, limit, usable)
-        return Bucket(f"user:{user_id}:{Category.ORDER}:{exchange}", (allowance,))
-
-    def _bucket(
-        self, owner: str, windows: Sequence[Window], demand: Demand, *, key: str, is_own: bool = True
-    ) -> Bucket:
-        prefix = f"{owner}-" if owner else ""
-        allowances = tuple(
-            Allowance(
-                policy=f"{prefix}{demand.category}-{each.seconds}",
-                seconds=each.seconds,
-                length=each.seconds + self.guard,
-                limit=each.limit,
-                usable=self.usable(demand.category, each.limit, is_urgent=demand.is_urgent),
-            )
-            for each in windows
-        )
-        return Bucket(key, allowances, is_own=is_own)
+_REST = 0.5  # seconds for which a store that has failed is not asked
 
 
 class RateLimiter:
@@ -106,6 +37,7 @@ class RateLimiter:
             are_reads_spared=policy.are_reads_spared, sign_ins_per_address=policy.sign_ins_per_address
         )
         self._last: dict[tuple[str, Category], Standing] = {}
+        self._asked_again_at = float("-inf")
 
     @property
     def guard(self) -> float:
@@ -122,13 +54,12 @@ class RateLimiter:
         buckets = self.policy.buckets(demand)
         if buckets:
             try:
-                tally = await self._store.take(buckets)
+                tally = await self._asked(lambda: self._store.take(buckets))
             except TemporarilyUnavailable:
                 self._sparing.admit(demand)
                 return Permit(demand, monotonic())  # counted here and now
-            else:
-                self._remember(demand, buckets, tally)
-                _refuse_unless_granted(buckets, tally)
+            self._tell(demand, buckets, tally)
+            _refuse_unless_granted(buckets, tally)
         return Permit(demand, asked_at)
 
     async def pause(self, demand: Demand, told: float | None) -> float:
@@ -137,35 +68,35 @@ class RateLimiter:
         Returns for how many seconds from now; without a user, or without a store, it is what was told.
         """
         if demand.user_id is not None:
+            key = user_key(demand.user_id, demand.category)
             try:
-                paused = await self._store.pause(f"user:{demand.user_id}:{demand.category}", told)
+                paused = await self._asked(lambda: self._store.pause(key, told))
             except TemporarilyUnavailable:
                 _log.warning("pause_not_stored", category=demand.category)
             else:
                 _log.warning("broker_limited", category=demand.category, seconds=round(paused, 1))
                 return paused
-        return told or 1.0
+        return told or FIRST_PAUSE
 
     async def standing(self, user_id: str, category: Category, *, within: float = 0.0) -> Standing:
         """Return what is left to a user, from memory where that is no older than `within` seconds."""
         known = self.last_standing(user_id, category)
         if known and monotonic() - known.at <= within:
             return known
-        demand = Demand(category, user_id)
-        buckets = [each for each in self.policy.buckets(demand) if each.is_own]
-        tally = await self._store.look(buckets)
-        return self._remember(demand, buckets, tally, is_counted=False)
+        bucket = self.policy.user_bucket(Demand(category, user_id))
+        tally = await self._asked(lambda: self._store.look([bucket]))
+        return self._keep(user_id, category, Standing(_quotas([bucket], tally), monotonic()))
 
-    async def exchange_standings(self, user_id: str, exchanges: Sequence[str]) -> list[Standing]:
-        """Return what is left of the orders a second at each exchange; nothing where that is not limited."""
-        if not self.policy.orders_per_second_per_exchange:
-            return []
-        buckets = [self.policy.exchange_bucket(user_id, each) for each in exchanges]
-        tally = await self._store.look(buckets)
-        return [
-            Standing((_quota(allowance, count, count.used, tally.pause),), monotonic())
-            for _, allowance, count in _windows(buckets, tally)
-        ]
+    async def all_standings(self, user_id: str, exchanges: Sequence[str]) -> dict[str, Standing]:
+        """Return what is left of each category, and of the orders a second at each exchange, by name."""
+        found = {str(each): await self.standing(user_id, each) for each in Category}
+        if self.policy.orders_per_second_per_exchange:
+            buckets = [self.policy.exchange_bucket(user_id, each) for each in exchanges]
+            tally = await self._asked(lambda: self._store.look(buckets))
+            names = (f"{Category.ORDER}-{each}" for each in exchanges)
+            quotas = zip(names, _quotas(buckets, tally), strict=True)
+            found |= {name: Standing((each,), monotonic()) for name, each in quotas}
+        return found
 
     def last_standing(self, user_id: str, category: Category) -> Standing | None:
         """Return what was last heard of a user's windows; other replicas may have counted since."""
@@ -173,9 +104,9 @@ class RateLimiter:
 
     async def admit_sign_in(self, address: str) -> None:
         """Count one visit of the sign-in from an address; raises `RateLimited`."""
-        bucket = self._address_bucket(address)
+        bucket = self.policy.address_bucket(address)
         try:
-            tally = await self._store.take([bucket])
+            tally = await self._asked(lambda: self._store.take([bucket]))
         except TemporarilyUnavailable:
             self._sparing.admit_address(address)
         else:
@@ -183,9 +114,10 @@ class RateLimiter:
 
     async def forgive_sign_in(self, address: str, visits: int) -> None:
         """Take visits back that ended in a session: whoever signs in is no flood, however many share his address."""
+        key = self.policy.address_bucket(address).key
         try:
             for _ in range(visits):
-                await self._store.give_back(self._address_bucket(address).key)
+                await self._asked(lambda: self._store.give_back(key))
         except TemporarilyUnavailable:
             _log.info("sign_in_not_forgiven")
 
@@ -193,41 +125,47 @@ class RateLimiter:
         """Forget what no window counts any more."""
         return await self._store.purge()
 
-    def _address_bucket(self, address: str) -> Bucket:
-        limit = self.policy.sign_ins_per_address
-        return Bucket(
-            f"address:{address}",
-            (Allowance(ADDRESS_POLICY, ADDRESS_WINDOW, ADDRESS_WINDOW, limit, limit),),
-            is_own=False,
-        )
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store; one that has just failed is left alone for a moment, lest everybody wait for it in turn.
 
-    def _remember(
-        self, demand: Demand, buckets: Sequence[Bucket], tally: Tally, *, is_counted: bool = True
-    ) -> Standing:
-        added = 1 if tally.is_granted and is_counted else 0
-        windows = list(_windows(buckets, tally))
-        quotas = tuple(
-            _quota(self._for_everything(demand.category, each), count, count.used + added, tally.pause)
-            for bucket, each, count in windows
-            if bucket.is_own
-        )
-        stopped_by = [bucket for bucket, _, count in windows if count.wait]
-        is_told = not stopped_by or any(bucket.is_own for bucket in stopped_by)
-        standing = Standing(quotas, monotonic())
-        if demand.user_id is not None:
-            self._keep(demand.user_id, demand.category, standing)
-            note(demand.category, standing if is_told else None)
-        return standing
+        Raises `TemporarilyUnavailable`.
+        """
+        if monotonic() < self._asked_again_at:
+            raise TemporarilyUnavailable("The limits can't be counted.")
+        try:
+            return await ask()
+        except TemporarilyUnavailable:
+            self._asked_again_at = monotonic() + _REST
+            raise
 
-    def _for_everything(self, category: Category, allowance: Allowance) -> Allowance:
-        """Return a window as it is for what is not urgent: what is told to a caller is what he may place and read."""
-        return replace(allowance, usable=self.policy.usable(category, allowance.limit, is_urgent=False))
+    def _tell(self, demand: Demand, buckets: Sequence[Bucket], tally: Tally) -> None:
+        """Remember what is left, for this answer and for the next reads: of what is not urgent."""
+        if demand.user_id is None:
+            return
+        full = [bucket for bucket, _, count in _windows(buckets, tally) if count.wait]
+        if full and not any(bucket.is_own for bucket in full):
+            note(demand.category, None)
+        if demand.is_urgent:  # it has other windows: whoever is to be told has to look
+            self._last.pop((demand.user_id, demand.category), None)
+            return
+        standing = Standing(_quotas(buckets, tally, added=int(tally.is_granted)), monotonic())
+        note(demand.category, self._keep(demand.user_id, demand.category, standing))
 
-    def _keep(self, user_id: str, category: Category, standing: Standing) -> None:
+    def _keep(self, user_id: str, category: Category, standing: Standing) -> Standing:
         self._last.pop((user_id, category), None)
         self._last[user_id, category] = standing
         while len(self._last) > _MOST_REMEMBERED:
             del self._last[next(iter(self._last))]
+        return standing
+
+
+def _quotas(buckets: Sequence[Bucket], tally: Tally, *, added: int = 0) -> tuple[Quota, ...]:
+    """Return the caller's own windows as he is told them, `added` calls later."""
+    return tuple(
+        _quota(allowance, count, count.used + added, tally.pause)
+        for bucket, allowance, count in _windows(buckets, tally)
+        if bucket.is_own
+    )
 
 
 def _quota(allowance: Allowance, count: Count, used: int, pause: float) -> Quota:
@@ -250,11 +188,11 @@ def _windows(buckets: Sequence[Bucket], tally: Tally) -> Iterator[tuple[Bucket, 
 def _refuse_unless_granted(buckets: Sequence[Bucket], tally: Tally) -> None:
     if tally.is_granted:
         return
-    full = [(each, count.wait) for _, each, count in _windows(buckets, tally) if count.wait]
-    wait = max([tally.pause, *(seconds for _, seconds in full)])
+    full = [(bucket, each, count.wait) for bucket, each, count in _windows(buckets, tally) if count.wait]
+    wait = max([tally.pause, *(seconds for _, _, seconds in full)])
     if tally.pause:
         raise BrokerRateLimited(headers={"Retry-After": str(max(ceil(wait), 1))})
-    raise RateLimited(wait, [each.policy for each, _ in full])
+    raise RateLimited(wait, [each.policy for _, each, _ in full], is_own=any(bucket.is_own for bucket, _, _ in full))
 
 
 async def keep_purging(limiter: RateLimiter) -> Never:

@@ -4,6 +4,7 @@ Each process counts for itself here, so this is the one place where a limit is n
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from app.clock import monotonic
 from app.limits import Category, Demand
@@ -16,9 +17,12 @@ _MOST = 10_000
 
 
 class Sparing:
-    """One call a second for each user and category; as many sign-ins from an address as ever."""
+    """One call a second for each user and category, one more that is urgent; as many sign-ins of an address as ever."""
 
-    def __init__(self, *, are_reads_spared: bool, sign_ins_per_address: int) -> None:
+    def __init__(
+        self, *, are_reads_spared: bool, sign_ins_per_address: int, now: Callable[[], float] = monotonic
+    ) -> None:
+        self._now = now
         self._are_reads_spared = are_reads_spared
         self._sign_ins_per_address = sign_ins_per_address
         self._last: dict[str, float] = {}
@@ -29,12 +33,11 @@ class Sparing:
         is_read = demand.category is not Category.ORDER
         if not (demand.is_urgent or (is_read and self._are_reads_spared)):
             raise TemporarilyUnavailable("The limits can't be counted.")
-        if not self._is_due(f"{demand.category}:{demand.user_id}"):
-            raise TemporarilyUnavailable("The limits can't be counted, so that little is let through.", retry_after=1)
+        self._refuse_until_due(f"{demand.category}:{demand.user_id}:{demand.is_urgent}")
 
     def admit_address(self, address: str) -> None:
         """Let a visit of the sign-in go; raises `RateLimited`."""
-        now = monotonic()
+        now = self._now()
         if len(self._visits) >= _MOST:
             self._visits = {name: past for name, past in self._visits.items() if now - past[-1] < ADDRESS_WINDOW}
         visits = self._visits.setdefault(address, deque(maxlen=self._sign_ins_per_address))
@@ -42,11 +45,11 @@ class Sparing:
             raise RateLimited(visits[0] + ADDRESS_WINDOW - now, [ADDRESS_POLICY])
         visits.append(now)
 
-    def _is_due(self, key: str) -> bool:
-        now = monotonic()
-        if now - self._last.get(key, float("-inf")) < _EVERY:
-            return False
+    def _refuse_until_due(self, key: str) -> None:
+        now = self._now()
+        due_at = self._last.get(key, float("-inf")) + _EVERY
+        if now < due_at:
+            raise TemporarilyUnavailable("The limits can't be counted, so that little passes.", wait=due_at - now)
         if len(self._last) >= _MOST:
             self._last = {name: at for name, at in self._last.items() if now - at < _EVERY}
         self._last[key] = now
-        return True

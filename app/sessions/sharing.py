@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 from uuid import UUID
 
 from app.clock import monotonic
 from app.limits import Category
 from app.problems import RateLimited
-from app.safeguards.quotas import Quota
+from app.safeguards.quotas import Quota, note
 from app.safeguards.ratelimit import RateLimiter
 from app.sessions.asking import Caller, Reading
 
@@ -24,12 +24,15 @@ T = TypeVar("T")
 Ask = Callable[[], Awaitable[Reading[T]]]
 
 BOOK = "orders"
+_BOOKS = frozenset({BOOK, "trades", "history"})
+"""What an order call changes at once, and what whoever has just made one looks at."""
 _LONGEST_REUSE = 60.0  # seconds; older than this nothing is shown, however little is left
 _LONG_WINDOW = 3600  # seconds; only the windows of an hour and a day are worth saving for
-_SCARCE = 0.5  # of a window: below this its calls are spread over the time until it has room again
-_CARE = 2.0  # other replicas and other tabs spend from the same windows
+_SCARCE = 0.6  # of a window: with less left, four reads of two replicas can no longer be spread over a whole hour
+_CARE = 2.0  # other replicas spend from the same windows
 _AFTER_ORDER = timedelta(seconds=30)
-_MOST_KEPT = 20_000  # answers in one process
+_MOST_KEPT = 5_000  # answers in one process
+_FORGET_EVERY = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,29 @@ class _UnderWay:
 class SharedReads:
     """The answers of one process that may be shown again, and the questions that are being asked."""
 
-    def __init__(self, limiter: RateLimiter, reuse_seconds: Mapping[str, float]) -> None:
+    def __init__(
+        self, limiter: RateLimiter, reuse_seconds: Mapping[str, float], now: Callable[[], float] = monotonic
+    ) -> None:
         """Take the seconds for which each read may be shown again, under "" those of all others."""
         self._limiter = limiter
+        self._now = now
         self._reuse_seconds = reuse_seconds
         self._kept: dict[_Question, _Kept] = {}
         self._kept_of: Counter[str] = Counter()
         self._under_way: dict[_Question, _UnderWay] = {}
+        self._tasks: set[asyncio.Task[Reading[Any]]] = set()
 
     async def aclose(self) -> None:
         """Stop asking."""
-        tasks = [each.task for each in self._under_way.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def keep_forgetting(self) -> Never:
+        """Drop, for ever and now and then, what is too old to be shown: it is somebody's portfolio."""
+        while True:
+            await asyncio.sleep(_FORGET_EVERY)
+            self._drop_old()
 
     async def read(
         self, caller: Caller, read: str, ask: Ask[T], *, about: str | None = None, is_fresh_wanted: bool = False
@@ -80,23 +92,25 @@ class SharedReads:
         better than none.
         """
         question = _Question(caller.user_id, caller.broker.id if caller.broker else None, read, about)
-        if is_fresh_wanted:
+        if is_fresh_wanted or not caller.has_live_session:
             return await self._ask(question, caller, ask)
         if kept := self._young(question, caller, self._reuse_time(question, caller)):
             return kept
         try:
             return await self._ask_or_join(question, caller, ask)
-        except RateLimited:
+        except RateLimited as problem:
             if kept := self._young(question, caller, self._bound(question, caller)):
                 return kept
+            if not problem.is_own:
+                note(Category.NON_TRADING, None)  # whoever joined another's question has not heard of it yet
             raise
 
     def _young(self, question: _Question, caller: Caller, within: float) -> Reading[Any] | None:
         kept = self._kept.get(question)
         freshness = caller.session.freshness
-        if kept is None or kept.epoch != freshness.epoch or (question.read == BOOK and freshness.has_unknown):
+        if kept is None or kept.epoch != freshness.epoch or (question.read in _BOOKS and freshness.has_unknown):
             return None
-        return kept.reading if monotonic() - kept.begun_at < within else None
+        return kept.reading if self._now() - kept.begun_at < within else None
 
     async def _ask_or_join(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         under_way = self._under_way.get(question)
@@ -107,10 +121,12 @@ class SharedReads:
     async def _ask(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         """Ask, to the end even if this caller leaves: others may have joined him."""
         epoch = caller.session.freshness.epoch
-        task = asyncio.ensure_future(self._asked(question, epoch, ask))
+        task = asyncio.create_task(self._asked(question, epoch, ask))
+        self._tasks.add(task)
         under_way = self._under_way[question] = _UnderWay(task, epoch)
 
         def forget(done: asyncio.Task[Reading[Any]]) -> None:
+            self._tasks.discard(done)
             if self._under_way.get(question) is under_way:
                 del self._under_way[question]
             if not done.cancelled():
@@ -120,7 +136,7 @@ class SharedReads:
         return await asyncio.shield(task)
 
     async def _asked(self, question: _Question, epoch: int, ask: Ask[T]) -> Reading[T]:
-        begun_at = monotonic()
+        begun_at = self._now()
         reading = await ask()
         former = self._kept.get(question)
         if former is None or former.begun_at <= begun_at:
@@ -138,7 +154,7 @@ class SharedReads:
 
     def _drop_old(self) -> None:
         """Forget what nobody will be shown, oldest first; a dictionary keeps the order in which it was filled."""
-        too_old = monotonic() - _LONGEST_REUSE
+        too_old = self._now() - _LONGEST_REUSE
         while self._kept:
             question = next(iter(self._kept))
             if self._kept[question].begun_at > too_old and len(self._kept) <= _MOST_KEPT:
@@ -158,16 +174,18 @@ class SharedReads:
         plain = self._reuse_seconds.get(question.read, self._reuse_seconds.get("", 0.0))
         since_order = caller.session.freshness.since_order
         is_after_order = since_order is not None and since_order < _AFTER_ORDER
-        return plain if not plain or (question.read == BOOK and is_after_order) else _LONGEST_REUSE
+        return plain if not plain or (question.read in _BOOKS and is_after_order) else _LONGEST_REUSE
 
     def _pace(self, caller: Caller) -> float:
         """Return the seconds from one call to the next of the same read at which the scarcest window lasts."""
         standing = self._limiter.last_standing(caller.user_id, Category.NON_TRADING)
         if standing is None:
             return 0.0
-        age, reads = monotonic() - standing.at, self._kept_of[caller.user_id]
+        reads = self._kept_of[caller.user_id]
         scarce = [each for each in standing.quotas if each.seconds >= _LONG_WINDOW and _is_scarce(each)]
-        return max((_CARE * reads * max(each.reset - age, 0.0) / max(each.remaining, 1) for each in scarce), default=0)
+        # The whole window and not the time until its oldest call leaves: calls made steadily leave it all the time, and
+        # whoever spends each of them at once has nothing left for an order's modification.
+        return max((_CARE * reads * each.seconds / max(each.remaining, 1) for each in scarce), default=0.0)
 
 
 def _is_scarce(quota: Quota) -> bool:

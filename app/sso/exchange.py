@@ -15,7 +15,15 @@ from app.broker.permits import Bearer
 from app.clock import Clock, random_bytes
 from app.db import Database
 from app.observability import logger
-from app.problems import AuthCodeUsed, LoginRefused, Problem, UserMismatch, problem_of
+from app.problems import (
+    AuthCodeUsed,
+    LoginRefused,
+    Problem,
+    RateLimited,
+    TemporarilyUnavailable,
+    UserMismatch,
+    problem_of,
+)
 from app.safeguards.audit import Ledger
 from app.safeguards.sealing import KeyRing
 from app.sessions import store as sessions_store
@@ -84,7 +92,7 @@ class SignIn:
 
     async def _exchange(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
         try:
-            login = await self._gateway.exchange(callback.user_id, callback.auth_code)
+            login = await self._login(callback, claimed)
             profile = None if login.is_confirmed else await self._confirm(login, callback)
         except Problem as problem:
             async with self._db.transaction() as tx:
@@ -99,6 +107,15 @@ class SignIn:
         if profile:
             async with self._db.transaction() as tx:
                 await store.remember_user(tx, login.user_id, profile, self._clock.now())
+
+    async def _login(self, callback: Callback, claimed: Claim) -> BrokerLogin:
+        """Exchange the code; what our own limits stopped was not sent, and may come again with the same code."""
+        try:
+            return await self._gateway.exchange(callback.user_id, callback.auth_code)
+        except (RateLimited, TemporarilyUnavailable):
+            async with self._db.transaction() as tx:
+                await store.unspend(tx, claimed.code_hash)
+            raise
 
     async def _profile_or_end(self, login: BrokerLogin, broker_session_id: UUID) -> Profile | None:
         """Ask for the profile, and end the broker session just begun if its token is refused already."""
@@ -144,7 +161,7 @@ class SignIn:
         """
         try:
             async with asyncio.timeout(_PROFILE_PATIENCE):
-                profile = await self._gateway.profile(Bearer(login.user_id, login.token))
+                profile = await self._gateway.profile(Bearer(login.user_id, login.token, is_proven=login.is_confirmed))
         except (Problem, TimeoutError) as error:
             _log.warning("profile_not_read", reason=type(error).__name__)
             return None

@@ -115,7 +115,8 @@ async def finish_login(*, request: Request, state: State, address: Visit) -> Res
     _refuse_strange_referer(request, settings)
     sign_in = SignIn(settings, state["clock"], state["db"], state["gateway"], key_ring(request))
     done = await sign_in.complete(_callback(request, settings, cookies))
-    await state["limiter"].forgive_sign_in(address, visits=2 if done.is_first else 1)
+    if done.is_first:
+        await state["limiter"].forgive_sign_in(address, visits=2)  # the way to the broker and the way back
     response = RedirectResponse(done.return_to, status_code=303, headers=_NO_TRACE)
     age = int(settings.session_absolute_timeout.total_seconds())
     cookies.put(response, cookies.session, done.token.get_secret_value(), max_age=age)

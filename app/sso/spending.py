@@ -57,7 +57,9 @@ async def outcome_of(db: Database, claimed: Claim, *, within: timedelta) -> Spen
     while monotonic() < give_up_at:
         async with db.reading() as tx:
             spent = await store.find_spent(tx, claimed.code_hash, [])
-        if spent and spent[0].outcome:
+        if not spent:  # it was not sent, and is free again
+            return None
+        if spent[0].outcome:
             return spent[0]
         await asyncio.sleep(_LOOK_EVERY)
     return None

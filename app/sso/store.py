@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,6 +43,11 @@ async def spend(tx: AsyncConnection, code_hash: bytes, attempt_hash: bytes, now:
         .on_conflict_do_nothing()
     )
     return written.rowcount > 0
+
+
+async def unspend(tx: AsyncConnection, code_hash: bytes) -> None:
+    """Forget that a code was spent, since it never went to the broker."""
+    await tx.execute(delete(spent_auth_codes).where(spent_auth_codes.c.code_hash == code_hash))
 
 
 async def finish(tx: AsyncConnection, code_hash: bytes, now: datetime, outcome: str, detail: str | None) -> None:

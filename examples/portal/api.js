@@ -44,7 +44,8 @@ export async function exchange(path, { method = "GET", content, key, isBackgroun
   try {
     answer = await fetch(path, {
       method, headers, body: content && JSON.stringify(content),
-      credentials: "include", cache: "no-store", signal: AbortSignal.timeout(PATIENCE),
+      // Without `cache: "no-store"`: nothing of ours is kept anyway, and with it our own wish could not be told apart.
+      credentials: "include", signal: AbortSignal.timeout(PATIENCE),
     });
     if (answer.status !== 204) body = await answer.json();
   } catch {

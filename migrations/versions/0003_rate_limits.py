@@ -42,12 +42,12 @@ BEGIN
            array_agg(CASE WHEN in_window < usable[place] THEN 0 ELSE
                coalesce(extract(epoch FROM (
                    SELECT at FROM rate_permits
-                   WHERE key = bucket AND at > this_moment - length AND number = last_number - usable[place] + 1
+                   WHERE key = bucket AND at > this_moment - length ORDER BY at OFFSET in_window - usable[place] LIMIT 1
                ) + length - this_moment), extract(epoch FROM length)) END ORDER BY place),
            array_agg(coalesce(extract(epoch FROM oldest + length - this_moment), 0) ORDER BY place)
     INTO used, waits, resets
     FROM (
-        SELECT wanted.place, bucket, length, last_number, first.at AS oldest,
+        SELECT wanted.place, bucket, length, first.at AS oldest,
                coalesce(last_number - first.number + 1, 0)::int AS in_window
         FROM (
             SELECT place, keys[owner] AS bucket, last_numbers[owner] AS last_number,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [path for folder in ("app", "simulator", "workbench", "migrations") for path in (ROOT / folder).rglob("*.py")]
+FOLDERS = ("app", "simulator", "workbench", "benchmarks", "migrations")
+SOURCES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 BANNED = set(
     "utils util helpers helper common core base misc manager handler service impl data info v2 new old".split()
 )

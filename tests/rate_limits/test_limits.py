@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.rate_limits.conftest import Limited
-from tests.support.investor import slug
+from tests.support.investor import Browser, slug
 from tests.support.replicas import ORDER, Replicas, Trader, fresh_key, trading, until
 from tests.support.simulated import SimulatedBroker
 
@@ -58,7 +58,7 @@ async def test_every_answer_tells_what_is_left_the_tightest_window_first(
         async with httpx.AsyncClient(base_url=replicas.first.url) as stranger:
             anonymous = await stranger.get("/v1/funds")
     policies = items(first.headers["ratelimit-policy"])
-    assert list(policies) == ["non-trading-60", "non-trading-3600", "non-trading-86400"]
+    assert list(policies) == ["non-trading-3600", "non-trading-60", "non-trading-86400"], "16 of 20, 12 of 15, …"
     assert policies["non-trading-3600"] == {"q": 20, "w": 3600}
     left = items(first.headers["ratelimit"])
     assert list(left) == list(policies)
@@ -179,6 +179,34 @@ async def test_what_the_whole_app_has_used_is_told_to_nobody(limited: Limited, b
     assert "ratelimit" not in refused.headers
     assert "retry-after" in refused.headers
     assert "app" not in shown.text
+
+
+async def test_a_sign_in_that_our_own_limits_stop_can_be_finished_later(
+    limited: Limited, broker: SimulatedBroker
+) -> None:
+    async with (
+        limited(rate_limits_app="non-trading=2/-/-/-", cancel_reserve="0") as replicas,
+        Browser(replicas.second) as farhan,
+        trading(replicas.first, broker),  # whose exchange and profile are the second's two calls
+    ):
+        await farhan.begin_login()
+        parameters = broker.code_for("FO5678")
+        refused = await farhan.come_back(parameters)
+        await asyncio.sleep(int(refused.headers["retry-after"]))
+        again = await farhan.come_back(parameters)
+    assert (refused.status_code, slug(refused)) == (429, "rate-limited")
+    assert again.status_code == 303
+
+
+async def test_a_category_without_limits_pauses_all_the_same(limited: Limited, broker: SimulatedBroker) -> None:
+    async with (
+        limited(rate_limits_user="non-trading=-/-/-/-,order=-/-/-/1000") as replicas,
+        trading(replicas.first, broker) as asha,
+    ):
+        assert "ratelimit" not in (await asha.get("/v1/funds")).headers
+        broker.break_call("funds", "http429", seconds=30, times=1)
+        assert [(await asha.get("/v1/funds")).status_code for _ in range(2)] == [503, 503]
+    assert len(broker.received("funds")) == 2
 
 
 async def test_every_window_is_shown(limited: Limited, broker: SimulatedBroker) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.rate_limits.conftest import Limited
+from tests.support.investor import slug
 from tests.support.replicas import Replicas, Trader, trading, until
 from tests.support.simulated import SimulatedBroker
 
@@ -98,6 +99,17 @@ async def test_nothing_is_shared_between_users_nor_across_a_new_sign_in(
         assert await pay_for_one(broker, "positions", asha) == 1
 
 
+async def test_a_session_that_has_died_at_the_broker_is_not_hidden_by_kept_answers(
+    limited: Limited, broker: SimulatedBroker
+) -> None:
+    async with limited(**REUSED) as replicas, trading(replicas.first, broker) as asha:
+        await asha.get("/v1/funds")
+        broker.expire()
+        for read in ("holdings", "funds"):
+            answer = await asha.get(f"/v1/{read}")
+            assert (answer.status_code, slug(answer)) == (401, "broker-session-expired"), read
+
+
 async def an_act(asha: Trader, kind: str, replicas: Replicas) -> Any:
     """Do something at the second replica."""
     number = (await asha.get("/v1/orders")).json()["orders"][0]["orderNo"]
@@ -172,7 +184,7 @@ async def test_when_an_hour_runs_out_a_poll_gets_older_answers_instead_of_none(
         placed = await asha.place()
         books = [await asha.get("/v1/orders") for _ in range(3)]
     assert {each.status_code for each in polls} == {200}
-    assert 5 <= asked(broker, "funds") <= 16, "half of them at once, then one in many seconds"
+    assert 5 <= asked(broker, "funds") <= 16, "half of them at once, then one in very many seconds"
     assert fresh.status_code == 200
     assert placed.status_code == 201
     assert asked(broker, "orders") == 3, "never for the book within thirty seconds of an order"

@@ -4,7 +4,6 @@ import pytest
 
 from app.limits import CONTRACT, Category, Demand
 from app.problems import RateLimited, TemporarilyUnavailable
-from app.safeguards import sparing
 from app.safeguards.addresses import counted_address
 from app.safeguards.quotas import Quota, Standing, fields, policy_field
 from app.safeguards.sparing import Sparing
@@ -43,27 +42,35 @@ def test_an_address_counts_as_the_line_that_it_is_on(address: str | None, counte
     assert counted_address(address) == counted
 
 
-@pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Give the moment, to be set."""
-    moment = [1000.0]
-    monkeypatch.setattr(sparing, "monotonic", lambda: moment[0])
-    return moment
+class Moment:
+    """The time, as a test has it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_one_cancel_a_second_and_user_passes_and_no_order(now: list[float]) -> None:
-    spare = Sparing(are_reads_spared=False, sign_ins_per_address=2)
+def sparing_at(moment: Moment, *, are_reads_spared: bool = False) -> Sparing:
+    return Sparing(are_reads_spared=are_reads_spared, sign_ins_per_address=2, now=moment)
+
+
+def test_one_cancel_a_second_and_user_passes_and_no_order() -> None:
+    moment = Moment()
+    spare = sparing_at(moment)
     spare.admit(CANCEL)
     spare.admit(Demand(Category.ORDER, "FO5678", is_urgent=True))
     for refused in (CANCEL, READ, Demand(Category.ORDER, "EMPTY01", "NSE")):
         with pytest.raises(TemporarilyUnavailable):
             spare.admit(refused)
-    now[0] += 1.0
+    moment.now += 1.0
     spare.admit(CANCEL)
 
 
-def test_reads_pass_once_a_second_where_the_setting_says_so(now: list[float]) -> None:
-    spare = Sparing(are_reads_spared=True, sign_ins_per_address=2)
+def test_reads_pass_once_a_second_where_the_setting_says_so() -> None:
+    moment = Moment()
+    spare = sparing_at(moment, are_reads_spared=True)
     spare.admit(READ)
     with pytest.raises(TemporarilyUnavailable):
         spare.admit(READ)
@@ -72,22 +79,24 @@ def test_reads_pass_once_a_second_where_the_setting_says_so(now: list[float]) ->
         spare.admit(Demand(Category.ORDER, "AB1234", "NSE"))
 
 
-def test_an_address_keeps_its_limit(now: list[float]) -> None:
-    spare = Sparing(are_reads_spared=False, sign_ins_per_address=2)
+def test_an_address_keeps_its_limit() -> None:
+    moment = Moment()
+    spare = sparing_at(moment)
     for address in ("203.0.113.7", "203.0.113.7", "203.0.113.8"):
         spare.admit_address(address)
-    now[0] += 59.0
+    moment.now += 59.0
     with pytest.raises(RateLimited) as refused:
         spare.admit_address("203.0.113.7")
     assert refused.value.wait == pytest.approx(1.0)
-    now[0] += 1.0
+    moment.now += 1.0
     spare.admit_address("203.0.113.7")
 
 
-def test_what_is_remembered_is_bounded(now: list[float]) -> None:
-    spare = Sparing(are_reads_spared=False, sign_ins_per_address=2)
+def test_what_is_remembered_is_bounded() -> None:
+    moment = Moment()
+    spare = sparing_at(moment)
     for number in range(25_000):
-        now[0] += 0.01
+        moment.now += 0.01
         spare.admit(Demand(Category.ORDER, f"U{number}", is_urgent=True))
         spare.admit_address(f"10.0.{number // 250}.{number % 250}")
     assert len(spare._last) <= 10_001  # noqa: SLF001  # memory is what this is about

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.limits import CONTRACT, Category, Window, parse_limits
-from app.safeguards.ratelimit import Policy
+from app.safeguards.rate_policy import Policy
 from app.settings import Settings
 from tests.support.configured import configured
 
@@ -64,6 +64,10 @@ def test_limits_that_can_not_be_meant_are_refused(given: str, told: str) -> None
     ("name", "given"),
     [
         ("rate_limit_url", "http://127.0.0.1/"),
+        ("rate_limit_url", "redis://h:notaport"),
+        ("rate_limit_url", "redis://h/abc"),
+        ("rate_limit_url", "redis://h?max_connections=2"),
+        ("rate_limit_url", "unix:///x?db=a"),
         ("rate_limit_guard", "0"),
         ("rate_limit_guard", "11"),
         ("cancel_reserve", "2"),
@@ -85,6 +89,20 @@ def test_other_settings_of_the_limits_are_refused_too(name: str, given: str) -> 
 
 def test_the_address_of_the_store_is_a_secret() -> None:
     assert "hunter2" not in repr(limits_of(rate_limit_url="redis://:hunter2@limits:6379/0"))
+    with pytest.raises(ValidationError) as refused:
+        limits_of(rate_limit_url="redis://:hunter2/x@limits:6379/0")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://limits", "rediss://u:p%2F@limits:6380/3", "unix:///run/valkey.sock?db=2"])
+def test_addresses_of_a_store(url: str) -> None:
+    given = limits_of(rate_limit_url=url).rate_limit_url
+    assert given is not None
+    assert given.get_secret_value() == url
+
+
+def test_a_time_for_one_read_leaves_the_others_as_they_are() -> None:
+    assert limits_of(read_reuse_seconds="profile=60").read_reuse_seconds == {"": 1.0, "profile": 60.0}
 
 
 @pytest.mark.parametrize(
