@@ -36,17 +36,14 @@ async def open_pool(url: SecretStr) -> asyncpg.Pool:  # type: ignore[no-any-unim
 
     They have nobody to wait for: whoever holds one of the engine's connections may ask for one of these.
     """
-    try:
-        return await asyncpg.create_pool(
-            url.get_secret_value(),
-            min_size=0,
-            max_size=_PERMIT_CONNECTIONS,
-            timeout=_PERMIT_TIMEOUT,
-            command_timeout=_PERMIT_TIMEOUT,
-            reset=_leave_as_it_is,
-        )
-    except ValueError:  # its text may quote the URL, password and all
-        raise ConnectionError("the URL can't be read") from None
+    return await asyncpg.create_pool(
+        url.get_secret_value(),
+        min_size=0,
+        max_size=_PERMIT_CONNECTIONS,
+        timeout=_PERMIT_TIMEOUT,
+        command_timeout=_PERMIT_TIMEOUT,
+        reset=_leave_as_it_is,
+    )
 
 
 async def _leave_as_it_is(_connection: object) -> None:

@@ -9,6 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+ADDRESS_PREFIX = "address:"
+"""Of the keys under which visits of an address are counted."""
+ADDRESS_KEPT_FOR = 120.0
+"""Seconds; an address is somebody's, and its window is a minute."""
+FIRST_PAUSE = 5.0
+"""Seconds of the first pause where the broker names none; the next one is twice as long."""
+LONGEST_PAUSE = 300.0
+QUIET = 60.0
+"""After so many seconds without a refusal beyond a pause, the next one is a first one again."""
+LONGEST_WINDOW = 86_400.0 + 60.0
+"""Seconds; nothing older is counted by anybody, guard included."""
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -23,11 +35,15 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Calls that are counted together, under a key that all replicas share; `is_own` for the caller's own."""
+    """Calls that are counted together, under a key that all replicas share; `is_own` for the caller's own.
+
+    They are forgotten `kept_for` seconds after the last one.
+    """
 
     key: str
     allowances: tuple[Allowance, ...]
     is_own: bool = True
+    kept_for: float = LONGEST_WINDOW
 
 
 @dataclass(frozen=True)
@@ -71,12 +87,3 @@ class PermitStore(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
-
-
-FIRST_PAUSE = 5.0
-"""Seconds of the first pause where the broker names none; the next one is twice as long."""
-LONGEST_PAUSE = 300.0
-QUIET = 60.0
-"""After so many seconds without a refusal beyond a pause, the next one is a first one again."""
-LONGEST_WINDOW = 86_400.0 + 60.0
-"""Seconds; nothing older is counted by anybody, guard included."""

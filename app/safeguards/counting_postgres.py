@@ -9,9 +9,27 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from app.db import open_pool, told_as_unavailable
-from app.safeguards.counting import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WINDOW, QUIET, Bucket, Count, PermitStore, Tally
+from app.safeguards.counting import (
+    ADDRESS_KEPT_FOR,
+    ADDRESS_PREFIX,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    LONGEST_WINDOW,
+    QUIET,
+    Bucket,
+    Count,
+    PermitStore,
+    Tally,
+)
 
 _TIMEOUT = 1.0  # seconds, the wait for a connection included: when the database hangs, a queue is no way to find out
+
+_LAST_WORDS = (
+    asyncio.CancelledError,  # we have waited long enough
+    asyncpg.InternalClientError,  # the server has taken its leave
+    asyncpg.ReadOnlySQLTransactionError,  # a standby by now; the next connection may lead to the new primary
+)
+"""After these a connection is of no use any more."""
 
 _TAKE = "SELECT * FROM take_permit($1, $2, $3, $4, $5)"
 _GIVE_BACK = "SELECT give_permit_back($1)"
@@ -20,9 +38,10 @@ _PURGE = """
 WITH dropped AS (
     DELETE FROM rate_heads WHERE key IN (
         SELECT key FROM rate_heads
-        WHERE coalesce(counted_at, '-infinity') <= clock_timestamp() - make_interval(secs => $1)
-        AND coalesce(paused_until, '-infinity') <= clock_timestamp() - make_interval(secs => $1)
-        FOR UPDATE SKIP LOCKED
+        WHERE coalesce(greatest(counted_at, paused_until), '-infinity') <= clock_timestamp() - make_interval(
+            secs => CASE WHEN starts_with(key, $2) THEN CAST($3 AS float8) ELSE $1 END
+        )
+        LIMIT 25 FOR UPDATE SKIP LOCKED
     ) RETURNING key
 ), permits AS (
     DELETE FROM rate_permits USING dropped WHERE rate_permits.key = dropped.key
@@ -74,8 +93,13 @@ class PostgresPermits(PermitStore):
 
     @override
     async def purge(self) -> int:
-        row = await self._ask(_PURGE, LONGEST_WINDOW)
-        return int(row[0])
+        """Drop some at a time: the day after a busy one has more than one statement may do."""
+        dropped = 0
+        while row := await self._ask(_PURGE, LONGEST_WINDOW, ADDRESS_PREFIX, ADDRESS_KEPT_FOR):
+            if not row[0]:
+                break
+            dropped += row[0]
+        return dropped
 
     @override
     async def aclose(self) -> None:
@@ -85,6 +109,6 @@ class PostgresPermits(PermitStore):
         async with told_as_unavailable(), asyncio.timeout(_TIMEOUT), self._pool.acquire() as connection:
             try:
                 return await connection.fetchrow(statement, *arguments)
-            except (asyncio.CancelledError, asyncpg.InternalClientError):  # the latter after the server's last words
+            except _LAST_WORDS:
                 connection.terminate()  # else it is not free before a server that may hang has confirmed the end
                 raise

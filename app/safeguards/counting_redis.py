@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from app.observability import logger
 from app.problems import TemporarilyUnavailable
-from app.safeguards.counting import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WINDOW, QUIET, Bucket, Count, PermitStore, Tally
+from app.safeguards.counting import FIRST_PAUSE, LONGEST_PAUSE, QUIET, Bucket, Count, PermitStore, Tally
 
 _log = logger("limits")
 
@@ -129,8 +129,9 @@ class RedisPermits(PermitStore):
     async def _tally(self, buckets: Sequence[Bucket], *, counts_it: bool) -> Tally:
         windows = [[[_micros(each.length), each.usable] for each in bucket.allowances] for bucket in buckets]
         keys = [name for bucket in buckets for name in (_log_of(bucket.key), _pause_of(bucket.key))]
+        kept_for = max((bucket.kept_for for bucket in buckets), default=0.0)
         async with self._turn():
-            said = await self._take(keys=keys, args=[int(counts_it), json.dumps(windows), _micros(LONGEST_WINDOW)])
+            said = await self._take(keys=keys, args=[int(counts_it), json.dumps(windows), _micros(kept_for)])
         granted, paused, counts = json.loads(said)
         found = tuple(Count(int(used), wait / _MICROSECONDS, reset / _MICROSECONDS) for used, wait, reset in counts)
         return Tally(granted, paused / _MICROSECONDS, found)

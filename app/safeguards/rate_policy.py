@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.limits import Category, Demand, Limits, Window
-from app.safeguards.counting import Allowance, Bucket
+from app.safeguards.counting import ADDRESS_KEPT_FOR, ADDRESS_PREFIX, Allowance, Bucket
 from app.safeguards.sparing import ADDRESS_POLICY, ADDRESS_WINDOW
 from app.settings import Settings
 
@@ -70,7 +70,8 @@ class Policy:
     def address_bucket(self, address: str) -> Bucket:
         """Return what the visits of the sign-in from an address count in."""
         limit = self.sign_ins_per_address
-        return Bucket(f"address:{address}", (Allowance(ADDRESS_POLICY, ADDRESS_WINDOW, ADDRESS_WINDOW, limit, limit),))
+        allowance = Allowance(ADDRESS_POLICY, ADDRESS_WINDOW, ADDRESS_WINDOW, limit, limit)
+        return Bucket(f"{ADDRESS_PREFIX}{address}", (allowance,), kept_for=ADDRESS_KEPT_FOR)
 
     def _bucket(
         self, owner: str, windows: Sequence[Window], demand: Demand, *, key: str, is_own: bool = True

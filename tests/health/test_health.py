@@ -12,6 +12,7 @@ from app.schema import migrate_schema
 from tests.conftest import create_clone
 from tests.support.configured import configured
 from tests.support.investor import Browser, signed_in, slug
+from tests.support.replicas import until
 from tests.support.service import Service, serving
 from tests.support.simulated import SimulatedBroker
 from workbench.servers import Postgres
@@ -116,9 +117,13 @@ async def test_while_the_database_is_away_callers_are_told_so_and_afterwards_all
                     await _is_told_as_unavailable(browser, broker)
                     await asyncio.to_thread(cluster.__enter__)
                     assert (await browser.get("/readyz")).status_code == 200
-                    assert (await browser.get("/v1/funds")).status_code == 200
+                    await until(lambda: is_read(browser))  # what has just failed is left alone for half a second
         finally:
             await asyncio.to_thread(cluster.__exit__, None, None, None)
+
+
+async def is_read(browser: Browser) -> bool:
+    return (await browser.get("/v1/funds")).status_code == 200
 
 
 async def _is_told_as_unavailable(browser: Browser, broker: SimulatedBroker) -> None:
