@@ -12,7 +12,7 @@ from workbench.environment import PYTHON, CannotInstall, ensure
 
 ROOT = Path(__file__).parents[1]
 BIN = PYTHON.parent
-SOURCES = ["app", "simulator", "workbench", "migrations", "tests"]
+SOURCES = ["app", "simulator", "workbench", "benchmarks", "migrations", "tests"]
 _NO_TESTS = 5  # pytest's exit code when nothing was selected
 
 HELP = """./run COMMAND

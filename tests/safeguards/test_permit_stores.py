@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.clock import monotonic
-from app.safeguards.counting import FIRST_PAUSE, LONGEST_WINDOW, QUIET, Allowance, Bucket, Tally
+from app.safeguards.counting import (
+    ADDRESS_KEPT_FOR,
+    ADDRESS_PREFIX,
+    FIRST_PAUSE,
+    LONGEST_WINDOW,
+    QUIET,
+    Allowance,
+    Bucket,
+    Tally,
+)
 from tests.conftest import empty
 from tests.support.permits import (
     MICRO,
@@ -284,6 +293,17 @@ async def test_nothing_but_a_pause_outlives_the_longest_window(permits: Permits)
     assert (await permits.store.take([asked_again])).is_granted
     for each in (fresh, asked_again):
         assert not (await permits.store.take([each])).is_granted
+
+
+async def test_an_address_is_forgotten_after_two_minutes(permits: Permits) -> None:
+    bucket = replace(a_bucket(a_window(60, 1)), kept_for=ADDRESS_KEPT_FOR)
+    bucket = replace(bucket, key=f"{ADDRESS_PREFIX}{bucket.key}")
+    await permits.store.take([bucket])
+    await permits.store.purge()
+    assert await permits.log.is_known(bucket.key)
+    await permits.log.let_pass(ADDRESS_KEPT_FOR + 1, [bucket.key])
+    await permits.store.purge()
+    assert not await permits.log.is_known(bucket.key)
 
 
 async def test_postgres_counts_what_it_has_purged(database_url: str) -> None:

@@ -1,0 +1,1 @@
+"""Measurements beside what others use; a person starts them, nothing depends on them."""
