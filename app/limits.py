@@ -54,13 +54,13 @@ ORDERS_PER_SECOND_PER_EXCHANGE = 10
 class Demand:
     """One request to the broker, as the limits see it.
 
-    `user_id` is none where nobody is proven yet. What is urgent, a cancel or what a cancel needs, may use what is kept
-    back from everything else.
+    `user_id` is none where nobody is proven yet. An act of which nobody knows at which exchange it is names them all.
+    What is urgent, a cancel or what a cancel needs, may use what is kept back from everything else.
     """
 
     category: Category
     user_id: str | None = None
-    exchange: str | None = None
+    exchanges: tuple[str, ...] = ()
     is_urgent: bool = False
 
 

@@ -73,20 +73,25 @@ def app_limits(text: object) -> object:
 def redis_url(url: str) -> str:
     """Return the address of a Redis or Valkey; raises `ValueError` without a word of it, for it may hold a password."""
     try:
-        parts = urlsplit(url)
-        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
-        is_right = parts.scheme in _REDIS_SCHEMES and (parts.port or 1) > 0 and "@" not in parts.path
+        is_right = _is_redis_url(url)
     except ValueError:
-        is_right, query, path = False, {}, ""
-    else:
-        path = "" if parts.scheme == "unix" else parts.path.strip("/")
-    numbers = [*query.get("db", []), path or "0"]
-    if not is_right or query.keys() - {"db"} or not all(_REDIS_DATABASE.fullmatch(each) for each in numbers):
+        is_right = False
+    if not is_right:
         raise ValueError(
-            "must be redis://, rediss:// or unix://, of options ?db= alone; in a password / ? # @ : [ ] must be "
-            "percent-encoded"
+            "must be redis://host:port/number, rediss://… or unix:///path?db=number; in a password / ? # @ : [ ] must "
+            "be percent-encoded"
         )
     return url
+
+
+def _is_redis_url(url: str) -> bool:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    path, is_socket = parts.path.strip("/"), parts.scheme == "unix"
+    numbers = [*query.get("db", []), *([path] if path and not is_socket else [])]
+    has_place = bool(path) if is_socket else bool(parts.hostname) and (parts.port or 1) > 0 and "@" not in path
+    is_known = parts.scheme in _REDIS_SCHEMES and query.keys() <= {"db"}
+    return has_place and is_known and all(_REDIS_DATABASE.fullmatch(each) for each in numbers)
 
 
 def reuse_times(text: object) -> object:

@@ -35,7 +35,7 @@ class Meter(Protocol):
     """Who counts the calls; the safeguards do, and this package knows nothing of theirs."""
 
     @property
-    def guard(self) -> float:
+    def permit_life(self) -> float:
         """Seconds for which a permit is good."""
 
     async def take(self, demand: Demand) -> Permit:

@@ -65,13 +65,13 @@ class _Sending:
             raise _HeldBack
 
     async def _use_permit(self) -> None:
-        """Use the permit up; one that is used or older than the guard is taken anew, for then it would count too early.
+        """Use the permit up; one that is used or has grown old is taken anew, for then it would count too early.
 
         It was counted all the same, which is on the safe side.
         """
         permit, self.permit = self.permit, None
         for _ in range(_PERMITS_TRIED):
-            if permit is not None and monotonic() - permit.asked_at <= self.meter.guard:
+            if permit is not None and monotonic() - permit.asked_at <= self.meter.permit_life:
                 return
             permit = await self.meter.take(self.demand)
         raise TemporarilyUnavailable("The limits are counted too slowly.")

@@ -19,6 +19,7 @@ from app.observability import logger
 from app.orderbook import store as orderbook
 from app.orders import store
 from app.orders.intents import NOT_STORED, Action, Beginning, Intent, ResolvedBy
+from app.orders.turns import Turns
 from app.orders.underway import Underway
 from app.problems import IdempotencyKeyInUse, IdempotencyKeyReused, PlacementUnresolved, TemporarilyUnavailable
 from app.safeguards import watches
@@ -69,7 +70,7 @@ class Wish:
     risk: Risk | None = None
     repeatable: Repeatable | None = None
     order_no: str | None = None
-    exchange: str | None = None
+    exchanges: tuple[str, ...] = ()
     known: Verdict | None = None
     refuses_twin: bool = False
     is_news: bool = True
@@ -95,6 +96,7 @@ class Actor:
         self.ledger = ledger
         self._underway = underway
         self._limiter = limiter
+        self._turns = Turns()
         self._patience = settings.broker_order_deadline + _MARGIN
 
     async def replay(self, investor: Investor, repeatable: Repeatable) -> Done | None:
@@ -122,7 +124,7 @@ class Actor:
     async def _do(self, investor: Investor, wish: Wish) -> Done:
         intent: Intent | None = None
         try:
-            async with self._db.transaction() as tx:
+            async with self._turns.take(investor.user_id), self._db.transaction() as tx:
                 await self.ledger.lock(tx, investor.user_id)
                 earlier = await self._find_earlier(tx, investor, wish)
                 if earlier:
@@ -147,7 +149,7 @@ class Actor:
         The transaction holds nothing of anybody else's meanwhile; the store of permits answers or fails in a second.
         """
         is_cancel = wish.action is Action.CANCEL
-        demand = Demand(Category.ORDER, investor.user_id, wish.exchange, is_urgent=is_cancel)
+        demand = Demand(Category.ORDER, investor.user_id, wish.exchanges, is_urgent=is_cancel)
         return Permit(demand, monotonic()) if wish.known else await self._limiter.take(demand)
 
     async def _find_earlier(self, tx: Transaction, investor: Investor, wish: Wish) -> Done | None:

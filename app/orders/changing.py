@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import get_args
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from app.clock import monotonic
 from app.orderbook import store as orderbook
 from app.orderbook.reading import find_row, read_book
 from app.orderbook.store import SeenOrder
-from app.ordering import OrderChange, OrderTerms, canonical, price_refusals
+from app.ordering import Exchange, OrderChange, OrderTerms, canonical, price_refusals
 from app.orders import store
 from app.orders.acting import Actor, Done, Risk, Wish
 from app.orders.intents import BEFORE, Action, Intent, likeness
@@ -25,6 +26,7 @@ from app.sessions.asking import Caller, Investor
 from app.settings import Settings
 from app.trading import OrderStatus, Outcome, TransactionType
 
+_EXCHANGES: tuple[str, ...] = get_args(Exchange)
 _LOOK_UP_PATIENCE = 1.5  # seconds; the outcome has to be written before the sender is given up
 _MOST_AT_ONCE = 5  # cancels on their way together; the broker takes ten a second
 _LONGEST_TURN = 2.0  # seconds; longer than this is no second's limit
@@ -60,7 +62,7 @@ async def modify_order(
         risk=Risk(wanted.quantity, wanted.value) if _asks_for_more(present, wanted) else None,
         repeatable=request,
         order_no=order_no,
-        exchange=wanted.exchange,
+        exchanges=(wanted.exchange,),
     )
     return await actor.do(caller, wish)
 
@@ -89,7 +91,7 @@ async def cancel_order(
         likeness=likeness({}),
         repeatable=request,
         order_no=order_no,
-        exchange=seen.exchange,
+        exchanges=(seen.exchange,) if seen.exchange in _EXCHANGES else _EXCHANGES,
         known=_of_final(seen.status) if seen.status and seen.status.is_final else None,
         is_news=not is_wanted_earlier,
     )
@@ -160,7 +162,7 @@ async def _own(investor: Investor, order_no: str) -> SeenOrder:
     """Return the investor's own order, from what has been seen; an unseen one costs a read of the book."""
     async with investor.db.reading() as tx:
         seen = (await orderbook.find_seen(tx, investor.user_id, [order_no])).get(order_no)
-    if seen and (seen.exchange or seen.is_final):  # a cancel counts at its exchange
+    if seen:
         return seen
     row = await find_row(investor, order_no)
     return SeenOrder(

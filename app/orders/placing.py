@@ -30,7 +30,7 @@ async def place_order(actor: Actor, caller: Caller, settings: Settings, order: N
         likeness=likeness(canonical(terms)),
         risk=Risk(terms.quantity, terms.value, is_new_order=True),
         repeatable=request,
-        exchange=terms.exchange,
+        exchanges=(terms.exchange,),
         refuses_twin=not order.allow_duplicate,
     )
     return await actor.do(caller, wish)

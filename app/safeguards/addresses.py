@@ -1,9 +1,11 @@
 """Whose address a request came from, believing only the proxies that the operator named."""
 
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
+_WITH_PORT = re.compile(r"(?:([0-9.]+)|\[([0-9a-fA-F:.]+)\])(?::[0-9]{1,5})?")
 _IPV4, _LINE_BITS = 4, 64
 _KEPT_BITS = {4: 24, 6: 48}  # what of an address we keep: enough to tell "another city", too little to tell whose
 
@@ -37,8 +39,9 @@ def counted_address(address: str | None) -> str:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    with_port = _WITH_PORT.fullmatch(text)  # as some proxies write it
     try:
-        parsed = ip_address(text)
+        parsed = ip_address(next(filter(None, with_port.groups())) if with_port else text)
     except ValueError:
         return None
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None

@@ -51,8 +51,10 @@ class Policy:
         if demand.user_id is None:
             return found
         found.append(self.user_bucket(demand))
-        if demand.exchange and self.orders_per_second_per_exchange:
-            found.append(self.exchange_bucket(demand.user_id, demand.exchange, is_urgent=demand.is_urgent))
+        if self.orders_per_second_per_exchange:
+            found += [
+                self.exchange_bucket(demand.user_id, each, is_urgent=demand.is_urgent) for each in demand.exchanges
+            ]
         return found
 
     def user_bucket(self, demand: Demand) -> Bucket:

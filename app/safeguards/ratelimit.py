@@ -5,7 +5,9 @@ broker does to the gaps between two calls, he never sees more of them in a windo
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Never, TypeVar
 
@@ -16,7 +18,7 @@ from app.problems import BrokerRateLimited, RateLimited, TemporarilyUnavailable
 from app.safeguards.counting import FIRST_PAUSE, Allowance, Bucket, Count, PermitStore, Tally
 from app.safeguards.quotas import Quota, Standing, note
 from app.safeguards.rate_policy import Policy, user_key
-from app.safeguards.sparing import Sparing
+from app.safeguards.sparing import ADDRESS_POLICY, Sparing
 
 T = TypeVar("T")
 
@@ -24,6 +26,10 @@ _log = logger("limits")
 
 _MOST_REMEMBERED = 20_000  # users and categories whose last standing one process keeps
 _PURGE_EVERY = 600.0  # seconds
+_LIFE_OF_THE_GUARD = 0.6
+_MOST_SPARED = 10_000
+_MOST_VISITS = 2  # of the sign-in, asking the store at the same time
+_FULL_FOR = 1.0  # seconds for which a full address is believed to be so
 _REST = 0.5  # seconds for which a store that has failed is not asked
 
 
@@ -38,11 +44,14 @@ class RateLimiter:
         )
         self._last: dict[tuple[str, Category], Standing] = {}
         self._asked_again_at = float("-inf")
+        self._spared: deque[list[Bucket]] = deque(maxlen=_MOST_SPARED)
+        self._full_until: dict[str, float] = {}
+        self._visits = asyncio.Semaphore(_MOST_VISITS)
 
     @property
-    def guard(self) -> float:
-        """Seconds for which a permit is good."""
-        return self.policy.guard
+    def permit_life(self) -> float:
+        """Seconds for which a permit is good: most of the guard; what is left of it is for the way to the broker."""
+        return self.policy.guard * _LIFE_OF_THE_GUARD
 
     async def take(self, demand: Demand) -> Permit:
         """Count one call, in every window or in none.
@@ -54,9 +63,11 @@ class RateLimiter:
         buckets = self.policy.buckets(demand)
         if buckets:
             try:
+                await self._count_spared()
                 tally = await self._asked(lambda: self._store.take(buckets))
             except TemporarilyUnavailable:
                 self._sparing.admit(demand)
+                self._spared.append(buckets)
                 return Permit(demand, monotonic())  # counted here and now
             self._tell(demand, buckets, tally)
             _refuse_unless_granted(buckets, tally)
@@ -103,14 +114,29 @@ class RateLimiter:
         return self._last.get((user_id, category))
 
     async def admit_sign_in(self, address: str) -> None:
-        """Count one visit of the sign-in from an address; raises `RateLimited`."""
+        """Count one visit of the sign-in from an address; raises `RateLimited`.
+
+        An address that is full is remembered for a moment: a flood must not keep the store from those who trade.
+        """
+        left = self._full_until.get(address, 0.0) - monotonic()
+        if left > 0:
+            raise RateLimited(left, [ADDRESS_POLICY])
         bucket = self.policy.address_bucket(address)
         try:
-            tally = await self._asked(lambda: self._store.take([bucket]))
+            async with self._visits:
+                tally = await self._asked(lambda: self._store.take([bucket]))
         except TemporarilyUnavailable:
             self._sparing.admit_address(address)
-        else:
-            _refuse_unless_granted([bucket], tally)
+            return
+        if not tally.is_granted:
+            self._remember_full(address, tally.counts[0].wait)
+        _refuse_unless_granted([bucket], tally)
+
+    def _remember_full(self, address: str, wait: float) -> None:
+        now = monotonic()
+        if len(self._full_until) >= _MOST_REMEMBERED:
+            self._full_until = {each: until for each, until in self._full_until.items() if until > now}
+        self._full_until[address] = now + min(wait, _FULL_FOR)
 
     async def forgive_sign_in(self, address: str, visits: int) -> None:
         """Take visits back that ended in a session: whoever signs in is no flood, however many share his address."""
@@ -124,6 +150,16 @@ class RateLimiter:
     async def purge(self) -> int:
         """Forget what no window counts any more."""
         return await self._store.purge()
+
+    async def _count_spared(self) -> None:
+        """Count, late, what went out while the store was away: a bucket without windows takes whatever comes."""
+        while self._spared:
+            buckets = self._spared.popleft()
+            try:
+                await self._asked(lambda: self._store.take([replace(each, allowances=()) for each in buckets]))  # noqa: B023  # awaited at once
+            except TemporarilyUnavailable:
+                self._spared.appendleft(buckets)
+                raise
 
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the store; one that has just failed is left alone for a moment, lest everybody wait for it in turn.
@@ -175,7 +211,7 @@ def _quota(allowance: Allowance, count: Count, used: int, pause: float) -> Quota
         seconds=allowance.seconds,
         limit=allowance.limit,
         remaining=0 if pause else max(allowance.usable - used, 0),
-        reset=max(count.wait or count.reset or allowance.length, pause),
+        reset=max(count.wait, pause) if pause else count.wait or count.reset or allowance.length,
     )
 
 

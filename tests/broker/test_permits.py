@@ -1,4 +1,4 @@
-"""No byte goes to the broker without a permit of its own that is younger than the guard."""
+"""No byte goes to the broker without a permit of its own that is young enough."""
 
 import asyncio
 import socket
@@ -116,7 +116,7 @@ async def test_the_clients_own_second_try_takes_a_permit_of_its_own() -> None:
 
 
 async def test_a_permit_that_grew_old_before_there_was_a_connection_is_taken_anew() -> None:
-    meter = Granting(guard=0.2)
+    meter = Granting(permit_life=0.2)
     async with peer() as broker, line_to_port(broker.port) as (line, port), transport_to(port, meter) as transport:
         line.hold()
         sending = asyncio.create_task(transport.send("GET", "x", demand=READ, deadline=timedelta(seconds=5)))

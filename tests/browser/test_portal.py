@@ -68,6 +68,16 @@ async def test_an_ended_broker_session_is_a_banner_and_never_an_empty_list(page:
     await expect(page.get_by_text("Gopocket session ended")).to_be_visible()
 
 
+async def test_whoever_presses_refresh_asks_for_a_fresh_answer(page: Page) -> None:
+    """With `Pragma` beside it, it would be what browsers add by themselves, and not believed."""
+    await sign_in(page)
+    await settled(page, "holdings", "ready")
+    async with page.expect_request("**/v1/holdings") as asking:
+        await page.get_by_role("button", name="Refresh holdings").click()
+    sent = await (await asking.value).all_headers()
+    assert (sent.get("cache-control"), sent.get("pragma")) == ("no-cache", None)
+
+
 async def test_a_failing_section_says_what_to_do_and_recovers(page: Page, broker: SimulatedBroker) -> None:
     await sign_in(page)
     await settled(page, "holdings", "ready")

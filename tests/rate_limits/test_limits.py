@@ -292,3 +292,18 @@ async def test_what_is_not_valid_costs_nothing(
         for _ in range(3):
             assert (await asha.place(order=ORDER | changed)).status_code == 422
         assert (await asha.place()).status_code == 201
+
+
+async def test_a_cancel_whose_exchange_nobody_names_counts_at_every_one(
+    limited: Limited, broker: SimulatedBroker
+) -> None:
+    async with (
+        limited(rate_limits_user=f"order=-/-/-/1000,{PLENTY}", orders_per_second_per_exchange="2") as replicas,
+        trading(replicas.first, broker) as asha,
+    ):
+        number = await asha.placed()
+        await asyncio.sleep(1.3)  # a window of the exchange's, and the guard
+        await replicas.store.rows.execute("UPDATE seen_orders SET exchange = NULL")
+        assert (await asha.delete(f"/v1/orders/{number}")).json()["outcome"] == "accepted"
+        elsewhere = await asha.place(exchange="BSE", tradingSymbol="IDEA", price="13.00")
+    assert elsewhere.json()["violatedPolicies"] == ["order-BSE-1"]

@@ -123,6 +123,23 @@ async def test_what_was_counted_survives_the_store(
     await empty(limits_database)
 
 
+async def test_what_went_out_without_the_store_is_counted_when_it_is_back(
+    limits_database: str, broker: SimulatedBroker, valkey: Valkey
+) -> None:
+    given = {"rate_limit_url": valkey.url, "rate_limits_user": "order=-/-/3/-,non-trading=-/-/-/1000"}
+    async with (
+        replicated(limits_database, broker.url, bystanders=0, **given) as running,
+        trading(running.first, broker) as asha,
+    ):
+        numbers = [await asha.placed(quantity=each) for each in (1, 2)]
+        valkey.stop()
+        assert (await asha.delete(f"/v1/orders/{numbers[0]}")).json()["outcome"] == "accepted"
+        valkey.start()
+        await asyncio.sleep(0.6)  # so long a store that has failed is left alone
+        assert (await asha.delete(f"/v1/orders/{numbers[1]}")).status_code == 429, "the third was the last"
+    await empty(limits_database)
+
+
 async def test_a_store_that_would_forget_is_told_to_the_operator(
     limits_database: str, broker: SimulatedBroker, tmp_path: Path
 ) -> None:

@@ -61,7 +61,7 @@ def test_one_cancel_a_second_and_user_passes_and_no_order() -> None:
     spare = sparing_at(moment)
     spare.admit(CANCEL)
     spare.admit(Demand(Category.ORDER, "FO5678", is_urgent=True))
-    for refused in (CANCEL, READ, Demand(Category.ORDER, "EMPTY01", "NSE")):
+    for refused in (CANCEL, READ, Demand(Category.ORDER, "EMPTY01", ("NSE",))):
         with pytest.raises(TemporarilyUnavailable):
             spare.admit(refused)
     moment.now += 1.0
@@ -76,7 +76,7 @@ def test_reads_pass_once_a_second_where_the_setting_says_so() -> None:
         spare.admit(READ)
     spare.admit(CANCEL)
     with pytest.raises(TemporarilyUnavailable):
-        spare.admit(Demand(Category.ORDER, "AB1234", "NSE"))
+        spare.admit(Demand(Category.ORDER, "AB1234", ("NSE",)))
 
 
 def test_an_address_keeps_its_limit() -> None:

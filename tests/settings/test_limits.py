@@ -66,6 +66,8 @@ def test_limits_that_can_not_be_meant_are_refused(given: str, told: str) -> None
         ("rate_limit_url", "http://127.0.0.1/"),
         ("rate_limit_url", "redis://h:notaport"),
         ("rate_limit_url", "redis://h/abc"),
+        ("rate_limit_url", "redis://"),
+        ("rate_limit_url", "unix://"),
         ("rate_limit_url", "redis://h?max_connections=2"),
         ("rate_limit_url", "unix:///x?db=a"),
         ("rate_limit_guard", "0"),

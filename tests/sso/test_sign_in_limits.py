@@ -95,3 +95,20 @@ async def test_a_reload_gives_back_no_more_than_itself(door: Service, broker: Si
             assert (await browser.come_back(parameters)).status_code == 303
         await asyncio.gather(*(browser.begin_login() for _ in range(LIMIT)))
         assert (await browser.begin_login()).status_code == 429
+
+
+async def test_an_address_with_a_port_is_that_address(door: Service, broker: SimulatedBroker) -> None:
+    """As some proxies write it; unread, everybody behind them would count together."""
+    for _ in range(LIMIT):
+        assert (await visit(door, "203.0.113.14:4444")).status_code == 303
+    assert (await visit(door, "203.0.113.14:5555")).status_code == 429
+    assert (await visit(door, "203.0.113.15:4444")).status_code == 303
+    assert (await visit(door, "[2001:db8:1:4::1]:4444")).status_code == 303
+
+
+async def test_a_flood_asks_the_store_of_permits_once_a_second(door: Service, broker: SimulatedBroker) -> None:
+    for _ in range(LIMIT + 1):
+        await visit(door, "203.0.113.16")
+    answers = await asyncio.gather(*(visit(door, "203.0.113.16") for _ in range(40)))
+    assert {each.status_code for each in answers} == {429}
+    assert all(int(each.headers["retry-after"]) >= 1 for each in answers)

@@ -25,6 +25,9 @@ class Line:
         self.lose_answer_to: tuple[bytes, bytes] | None = None
         """Cut a connection, once, when it has passed on the first of these, then the second, and that is answered."""
         self.lost = 0
+        self.hides_ends = False
+        """Keep from callers that the server has closed their connection."""
+        self.hidden = 0
 
     async def open(self) -> None:
         """Take connections, those first that have waited."""
@@ -59,6 +62,7 @@ class Line:
         try:
             await asyncio.gather(self._pour(reader, far_writer, said), self._answer(far_reader, writer, said))
         finally:
+            writer.close()
             self._writers -= {writer, far_writer}
 
     async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: list[bytes]) -> None:
@@ -79,7 +83,10 @@ class Line:
                     break
                 writer.write(part)
                 await writer.drain()
-        writer.close()
+        if self.hides_ends:
+            self.hidden += 1
+        else:
+            writer.close()
 
 
 @asynccontextmanager

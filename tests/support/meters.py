@@ -16,8 +16,8 @@ BEARER = Bearer("AB1234", SecretStr("token"))
 class Granting(Meter):
     """Grants every call, after `refusal` none; a permit is `age` seconds old when it is given."""
 
-    def __init__(self, *, guard: float = 0.25, age: float = 0.0) -> None:
-        self._guard = guard
+    def __init__(self, *, permit_life: float = 0.25, age: float = 0.0) -> None:
+        self._permit_life = permit_life
         self.age = age
         self.refusal: Problem | None = None
         self.taken: list[Demand] = []
@@ -25,8 +25,8 @@ class Granting(Meter):
 
     @property
     @override
-    def guard(self) -> float:
-        return self._guard
+    def permit_life(self) -> float:
+        return self._permit_life
 
     @override
     async def take(self, demand: Demand) -> Permit:
