@@ -95,6 +95,7 @@ def test_the_defaults_in_the_example_are_the_defaults() -> None:
     shown = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
     assert shown.pop("TRUSTED_PROXIES") == "10.0.0.0/8"  # an example; the default is none
     assert shown.pop("BROKER_LOGIN_URL") == "https://web.gopocket.in/?appcode={app_code}"
+    assert shown.pop("RATE_LIMIT_URL") == "redis://limits:6379/0"  # the same; the default is the database
     needed = environment("postgresql:///x", "https://web.gopocket.in/")
     required = {name.lower(): needed[name] for name in needed if name.lower() in Settings.model_fields}
     del required["broker_base_url"], required["metrics_port"]  # which tests have of their own

@@ -79,13 +79,15 @@ async def test_whoever_waits_as_long_as_he_is_told_is_let_through(limited: Limit
         limited(rate_limits_user="non-trading=3/-/-/-", cancel_reserve="0") as replicas,
         trading(replicas.first, broker) as asha,
     ):
+        waited = 0
         for _ in range(3):
-            paths = ("funds", "holdings", "positions", "trades")
-            answers = await asyncio.gather(*(asha.get(f"/v1/{each}") for each in paths))
-            refused = [each for each in answers if each.status_code == 429]
-            assert refused
-            await asyncio.sleep(int(refused[-1].headers["retry-after"]))
-            assert (await asha.get("/v1/funds")).status_code == 200
+            await asyncio.gather(*(asha.get(f"/v1/{each}") for each in ("funds", "holdings", "positions", "trades")))
+            refused = await asha.get("/v1/profile")
+            if refused.status_code == 429:  # on a machine too busy for four calls in a second it is let through
+                await asyncio.sleep(int(refused.headers["retry-after"]))
+                assert (await asha.get("/v1/funds")).status_code == 200
+                waited += 1
+        assert waited
 
 
 async def test_a_refused_order_uses_nothing_and_is_not_remembered(limited: Limited, broker: SimulatedBroker) -> None:
