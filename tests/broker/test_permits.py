@@ -100,12 +100,16 @@ async def test_the_clients_own_second_try_takes_a_permit_of_its_own() -> None:
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal heard
-        for said in (ANSWER, b""):
-            await reader.readuntil(b"\r\n\r\n")
-            heard += 1
-            writer.write(said)
-            await writer.drain()
-        writer.close()
+        try:
+            for said in (ANSWER, b""):
+                await reader.readuntil(b"\r\n\r\n")
+                heard += 1
+                writer.write(said)
+                await writer.drain()
+        except asyncio.IncompleteReadError:  # the client has closed it
+            pass
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
     async with transport_to(server.sockets[0].getsockname()[1], meter) as transport:
