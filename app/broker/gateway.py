@@ -82,7 +82,7 @@ class Gateway:
         demand = Demand(Category.NON_TRADING)  # nobody is proven yet, so it counts against nobody
         for path in self._paths.exchange():
             answer = await self._transport.send(
-                "POST", path, demand=demand, body=body, deadline=self._manner.read_deadline
+                "POST", path, demand=demand, body=body, deadline=self._manner.read_deadline, is_alone=True
             )
             try:
                 login = read_login(answer, user_id)

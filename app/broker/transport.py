@@ -51,6 +51,7 @@ class _Sending:
     demand: Demand
     permit: Permit | None
     write_by: float | None
+    is_alone: bool
     has_begun: bool = False
 
     async def begin(self) -> None:
@@ -124,15 +125,18 @@ class Transport:
         deadline: timedelta,
         bearer: SecretStr | None = None,
         body: object = None,
+        is_alone: bool = False,
     ) -> Answer:
         """Send one request and return whatever was answered, of any status; without a body where the status says all.
 
+        What can't be asked a second time goes alone, over a connection of its own: a kept one may have died meanwhile.
         Raises what the meter does, with nothing sent; `BrokerTimeout` when the whole has not arrived within `deadline`,
         `BrokerUnavailable` when there is no connection or it broke, `BrokerFault` when what came is not HTTP or is
         larger than 8 MiB.
         """
         permit = await self._meter.take(demand)  # before a connection is made for a request that may not go
-        return await self._send(_Sending(self._meter, demand, permit, None), method, path, deadline, bearer, body)
+        sending = _Sending(self._meter, demand, permit, None, is_alone=is_alone)
+        return await self._send(sending, method, path, deadline, bearer, body)
 
     async def send_once(
         self, method: str, path: str, *, clearance: Clearance, deadline: timedelta, body: object
@@ -143,7 +147,7 @@ class Transport:
         knows whether it was done.
         """
         permit = clearance.permit
-        sending = _Sending(self._meter, permit.demand, permit, clearance.write_by)
+        sending = _Sending(self._meter, permit.demand, permit, clearance.write_by, is_alone=True)
         try:
             return await self._send(sending, method, path, deadline, clearance.bearer.token, body)
         except _HeldBack as error:
@@ -165,7 +169,7 @@ class Transport:
         body: object,
     ) -> Answer:
         headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"} if bearer else None
-        client = self._reading if sending.write_by is None else self._acting
+        client = self._acting if sending.is_alone else self._reading
         began_at = monotonic()
         _sending.set(sending)
         try:

@@ -93,7 +93,7 @@ async def test_whoever_waits_as_long_as_he_is_told_is_let_through(limited: Limit
 async def test_a_refused_order_uses_nothing_and_is_not_remembered(limited: Limited, broker: SimulatedBroker) -> None:
     key = fresh_key()
     async with (
-        limited(rate_limits_user=f"order=2/-/-/-,{PLENTY}", cancel_reserve="0") as replicas,
+        limited(rate_limits_user=f"order=2/-/-/-,{PLENTY}", cancel_reserve="0", rate_limit_guard="2") as replicas,
         trading(replicas.first, broker) as asha,
     ):
         assert [(await asha.place(quantity=each)).status_code for each in (1, 2)] == [201, 201]
@@ -149,8 +149,9 @@ async def test_what_a_cancel_has_to_read_goes_through_when_reading_is_exhausted(
 
 
 async def test_orders_at_one_exchange_have_a_limit_of_their_own(limited: Limited, broker: SimulatedBroker) -> None:
+    limits = {"rate_limits_user": f"order=-/-/-/1000,{PLENTY}", "orders_per_second_per_exchange": "3"}
     async with (
-        limited(rate_limits_user=f"order=-/-/-/1000,{PLENTY}", orders_per_second_per_exchange="3") as replicas,
+        limited(**limits, rate_limit_guard="2") as replicas,
         trading(replicas.first, broker) as asha,
     ):
         answers = await asyncio.gather(*(asha.place(quantity=each, at=replicas.both[each % 2]) for each in range(1, 5)))
@@ -187,7 +188,7 @@ async def test_a_sign_in_that_our_own_limits_stop_can_be_finished_later(
     limited: Limited, broker: SimulatedBroker
 ) -> None:
     async with (
-        limited(rate_limits_app="non-trading=2/-/-/-", cancel_reserve="0") as replicas,
+        limited(rate_limits_app="non-trading=2/-/-/-", cancel_reserve="0", rate_limit_guard="2") as replicas,
         Browser(replicas.second) as farhan,
         trading(replicas.first, broker),  # whose exchange and profile are the second's two calls
     ):
@@ -302,13 +303,11 @@ async def test_what_is_not_valid_costs_nothing(
 async def test_a_cancel_whose_exchange_nobody_names_counts_at_every_one(
     limited: Limited, broker: SimulatedBroker
 ) -> None:
-    async with (
-        limited(rate_limits_user=f"order=-/-/-/1000,{PLENTY}", orders_per_second_per_exchange="2") as replicas,
-        trading(replicas.first, broker) as asha,
-    ):
+    limits = {"rate_limits_user": f"order=-/-/-/1000,{PLENTY}", "orders_per_second_per_exchange": "4"}
+    async with limited(**limits, rate_limit_guard="10") as replicas, trading(replicas.first, broker) as asha:
         number = await asha.placed()
-        await asyncio.sleep(1.3)  # a window of the exchange's, and the guard
         await replicas.store.rows.execute("UPDATE seen_orders SET exchange = NULL")
         assert (await asha.delete(f"/v1/orders/{number}")).json()["outcome"] == "accepted"
-        elsewhere = await asha.place(exchange="BSE", tradingSymbol="IDEA", price="13.00")
-    assert elsewhere.json()["violatedPolicies"] == ["order-BSE-1"]
+        shown = (await asha.get("/v1/rate-limits")).json()["categories"]
+    left = {each["category"]: each["windows"][0]["remaining"] for each in shown}
+    assert (left["order-NSE"], left["order-BSE"], left["order-MCX"]) == (1, 2, 2), "of four, one kept for cancels"

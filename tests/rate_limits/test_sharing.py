@@ -192,13 +192,12 @@ async def test_when_an_hour_runs_out_a_poll_gets_older_answers_instead_of_none(
 
 
 async def test_an_older_answer_is_better_than_a_refusal_and_says_so(limited: Limited, broker: SimulatedBroker) -> None:
+    limits = {"rate_limits_user": "non-trading=2/-/-/-,order=-/-/-/1000", "rate_limit_guard": "2"}
     async with (
-        limited(
-            rate_limits_user="non-trading=2/-/-/-,order=-/-/-/1000", cancel_reserve="0", read_reuse_seconds="0.01"
-        ) as replicas,
+        limited(**limits, cancel_reserve="0", read_reuse_seconds="0.01") as replicas,
         trading(replicas.first, broker) as asha,
     ):
-        await asyncio.sleep(1.3)
+        await asyncio.sleep(3.1)  # until the sign-in's own call has left the window
         answers = []
         for _ in range(6):
             answers.append(await asha.get("/v1/funds"))
