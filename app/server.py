@@ -15,6 +15,9 @@ from app.settings import Settings
 
 _log = logger("server")
 
+_AWAKE_WITHIN = (
+    30  # seconds until a worker is loaded and answers; uvicorn's five kill it over and over on a busy machine
+)
 _GRACE = 5  # seconds beyond the longest deadline, in which requests under way may end
 
 
@@ -48,6 +51,7 @@ def run_server(
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_worker_healthcheck=_AWAKE_WITHIN,
         timeout_graceful_shutdown=int(settings.broker_order_deadline.total_seconds()) + _GRACE,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,

@@ -1,5 +1,6 @@
 """Real servers for every test: one PostgreSQL and one Valkey for the run, databases and a broker per worker."""
 
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the one PostgreSQL, with a migrated template to clone, and the one Valkey before any worker begins."""
     for name in _PROXIES:
         os.environ.pop(name, None)  # noqa: TID251  # every server of the tests is on this machine
+    _trust_nobody()
+    logging.getLogger("httpcore").setLevel(logging.INFO)  # what a test's own client does costs more told than done
     if hasattr(config, "workerinput"):
         return
     shared_memory = Path("/dev/shm")  # noqa: S108  # nothing is kept there
@@ -52,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[_URL] = postgres.url("NAME")  # noqa: TID251  # the way from the controller to its workers
     valkey = _servers.enter_context(Valkey(folder / "valkey", is_kept=False))
     os.environ[_VALKEY_URL] = valkey.url  # noqa: TID251  # the same
+
+
+def _trust_nobody() -> None:
+    """Spare each client of a test the reading of 140 authorities, a tenth of a second; who needs one names it."""
+    os.environ.pop("SSL_CERT_FILE", None)  # noqa: TID251  # httpx reads it first
+    os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()  # noqa: TID251  # there is none
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

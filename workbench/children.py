@@ -15,7 +15,7 @@ from typing import Self
 
 from workbench.guard import GUARD_SOURCE
 
-_PATIENCE = 30.0  # seconds until a child must be ready
+_PATIENCE = 60.0  # seconds until a child must be ready
 _GRACE = 20.0  # seconds in which it may end by itself
 
 ROOT = Path(__file__).parents[1]

@@ -7,6 +7,8 @@ from playwright.async_api import Page, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+expect.set_options(timeout=20_000)  # milliseconds; a busy machine is no fault of the page
+
 IN_A_BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="THERE IS NO CHROMIUM ON THIS MACHINE: the portal is not tested"),

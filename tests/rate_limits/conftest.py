@@ -31,12 +31,18 @@ async def store(request: pytest.FixtureRequest, valkey_url: str, limits_database
 
 @pytest.fixture
 def limited(limits_database: str, broker: SimulatedBroker, store: dict[str, Any]) -> Limited:
-    """Give a way to run two replicas by the settings that a test names."""
+    """Give a way to run two replicas by the settings that a test names.
+
+    The guard is long, so that no permit grows old on a busy machine, which would be counted twice; where a window is of
+    a second, a test names its own.
+    """
     configure_logging(level="INFO", log_format="json")
 
     @asynccontextmanager
     async def run(**changed: Any) -> AsyncIterator[Replicas]:
-        async with replicated(limits_database, broker.url, bystanders=0, **store | changed) as replicas:
+        async with replicated(
+            limits_database, broker.url, bystanders=0, **{"rate_limit_guard": "10"} | store | changed
+        ) as replicas:
             yield replicas
 
     return run

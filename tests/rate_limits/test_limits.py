@@ -41,7 +41,7 @@ async def test_two_replicas_let_through_what_one_limit_allows(limited: Limited, 
     refused = answers[-1].json()
     assert slug(answers[-1]) == "rate-limited"
     assert refused["violatedPolicies"] == ["non-trading-3600"]
-    assert 3590 <= int(answers[-1].headers["retry-after"]) <= 3601
+    assert 3590 <= int(answers[-1].headers["retry-after"]) <= 3611, "an hour and the guard"
 
 
 async def test_every_answer_tells_what_is_left_the_tightest_window_first(
@@ -63,7 +63,7 @@ async def test_every_answer_tells_what_is_left_the_tightest_window_first(
     left = items(first.headers["ratelimit"])
     assert list(left) == list(policies)
     assert left["non-trading-3600"]["r"] == 20 - 2 - 2, "two calls were made, two are kept for cancels"
-    assert 3598 <= left["non-trading-3600"]["t"] <= 3601
+    assert 3598 <= left["non-trading-3600"]["t"] <= 3611
     assert items(second.headers["ratelimit"])["non-trading-3600"]["r"] == 15
     assert items(asked_for_nothing.headers["ratelimit"])["non-trading-3600"]["r"] == 15
     assert missing.status_code == 404
@@ -76,7 +76,7 @@ async def test_every_answer_tells_what_is_left_the_tightest_window_first(
 
 async def test_whoever_waits_as_long_as_he_is_told_is_let_through(limited: Limited, broker: SimulatedBroker) -> None:
     async with (
-        limited(rate_limits_user="non-trading=3/-/-/-", cancel_reserve="0") as replicas,
+        limited(rate_limits_user="non-trading=3/-/-/-", cancel_reserve="0", rate_limit_guard="0.25") as replicas,
         trading(replicas.first, broker) as asha,
     ):
         waited = 0
@@ -230,7 +230,7 @@ async def test_every_window_is_shown(limited: Limited, broker: SimulatedBroker) 
     assert windows["order-NSE"] == [(1, 10, 8)]
     assert windows["order-MCX"] == [(1, 10, 9)]
     hours = [one for each in shown["categories"] for one in each["windows"] if one["seconds"] == 3600]
-    assert all(3598 <= each["resetSeconds"] <= 3601 for each in hours)
+    assert all(3598 <= each["resetSeconds"] <= 3611 for each in hours)
 
 
 async def test_every_request_to_the_broker_is_counted(limited: Limited, broker: SimulatedBroker) -> None:
@@ -277,7 +277,7 @@ async def test_all_open_orders_are_cancelled_though_the_second_allows_fewer(
         for each in range(1, 9):
             await asha.placed(quantity=each)
     async with (
-        limited(rate_limits_user=f"order=4/-/-/1000,{PLENTY}") as replicas,
+        limited(rate_limits_user=f"order=4/-/-/1000,{PLENTY}", rate_limit_guard="0.25") as replicas,
         trading(replicas.first, broker) as asha,
     ):
         told = (await asha.delete("/v1/orders")).json()["cancellations"]

@@ -14,6 +14,8 @@ from tests.support.replicas import Replicas, Trader, replicated, trading, until
 from tests.support.simulated import SimulatedBroker
 from workbench.valkey import Valkey
 
+PATIENT = "10"  # seconds of guard: on a busy machine no permit grows old, which would be counted twice
+
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
@@ -25,7 +27,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 async def replicas(
     request: pytest.FixtureRequest, limits_database: str, broker: SimulatedBroker, valkey: Valkey
 ) -> AsyncIterator[Replicas]:
-    given = {"rate_limit_url": valkey.url, "rate_limit_store_down": request.param}
+    given = {"rate_limit_url": valkey.url, "rate_limit_store_down": request.param, "rate_limit_guard": PATIENT}
     async with replicated(limits_database, broker.url, bystanders=0, **given) as running:
         yield running
     await empty(limits_database)
@@ -104,7 +106,8 @@ async def test_what_was_counted_survives_the_store(
     limits_database: str, broker: SimulatedBroker, valkey: Valkey
 ) -> None:
     given = {
-        "rate_limit_url": valkey.url, "rate_limits_user": "order=-/-/3/-,non-trading=-/-/-/1000", "cancel_reserve": "0"
+        "rate_limit_url": valkey.url, "rate_limits_user": "order=-/-/3/-,non-trading=-/-/-/1000", "cancel_reserve": "0",
+        "rate_limit_guard": PATIENT,
     }  # fmt: skip
     async with (
         replicated(limits_database, broker.url, bystanders=0, **given) as before,
@@ -126,7 +129,8 @@ async def test_what_was_counted_survives_the_store(
 async def test_what_went_out_without_the_store_is_counted_when_it_is_back(
     limits_database: str, broker: SimulatedBroker, valkey: Valkey
 ) -> None:
-    given = {"rate_limit_url": valkey.url, "rate_limits_user": "order=-/-/3/-,non-trading=-/-/-/1000"}
+    limits = "order=-/-/3/-,non-trading=-/-/-/1000"
+    given = {"rate_limit_url": valkey.url, "rate_limits_user": limits, "rate_limit_guard": PATIENT}
     async with (
         replicated(limits_database, broker.url, bystanders=0, **given) as running,
         trading(running.first, broker) as asha,
