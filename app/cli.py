@@ -1,7 +1,6 @@
 """`partner`: what an operator types; each command says plainly what it did and fails with a code."""
 
 import asyncio
-import base64
 import os
 import ssl
 import sys
@@ -10,12 +9,16 @@ from typing import Annotated
 
 import typer
 
-from app.clock import Clock, random_bytes
+from app.clock import Clock
 from app.commands.audit import audit
 from app.commands.caps import caps
 from app.commands.halts import halts
+from app.commands.keys import keys
 from app.commands.placements import placements
+from app.commands.purge import purge
+from app.commands.sessions import sessions
 from app.commands.speaking import AsJson, fail, read_settings, say
+from app.commands.users import users
 from app.db import reason_of
 from app.main import description
 from app.observability import configure_logging
@@ -24,15 +27,16 @@ from app.resources import NotReady, open_resources
 from app.schema import migrate_schema
 from app.server import CannotListen, run_server
 from app.settings import Settings
-from app.settings_parsing import KEY_ID, KEY_LENGTH
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-keys = typer.Typer(no_args_is_help=True, help="The keys that seal what is stored.")
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit, name="audit")
 cli.add_typer(caps, name="caps")
 cli.add_typer(halts, name="halt")
 cli.add_typer(placements, name="placements")
+cli.add_typer(sessions, name="sessions")
+cli.add_typer(users, name="users")
+cli.command()(purge)
 
 
 def main() -> None:
@@ -81,19 +85,6 @@ def openapi(*, as_json: AsJson = True) -> None:
 def simulator(context: typer.Context) -> None:
     """Run the simulated broker, another program; `partner simulator --help` lists its options."""
     os.execv(sys.executable, [sys.executable, "-m", "simulator", *context.args])  # noqa: S606  # it takes our place
-
-
-@keys.command()
-def generate(
-    name: Annotated[str, typer.Option("--id", help="What the key is called in the ring.")] = "k1",
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Make a key for ENCRYPTION_KEYS; keep it where secrets are kept."""
-    if not KEY_ID.fullmatch(name):
-        fail("A key's id has one to thirty-two letters, digits, - and _.")
-    encoded = base64.b64encode(random_bytes(KEY_LENGTH)).decode()
-    say(f"{name}:{encoded}", {"id": name, "key": f"{name}:{encoded}"}, as_json=as_json)
 
 
 def _check_start(settings: Settings) -> None:

@@ -47,7 +47,7 @@ class RequestContext:
         self._headers = {
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
-            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+            "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-site",
             "Cache-Control": "no-store",
@@ -178,12 +178,18 @@ class Gates:
     def _judge_origin(self, scope: Scope, headers: Headers) -> None:
         provenance = Provenance(
             method=scope["method"],
-            origin=headers.get("origin"),
-            fetch_site=headers.get("sec-fetch-site"),
+            path=scope["path"],
+            origin=_said(headers, "origin"),
+            fetch_site=_said(headers, "sec-fetch-site"),
             has_cookie="cookie" in headers,
         )
         if scope["path"].startswith(_API_PREFIXES) and is_cross_site(provenance, self._known_origins):
             raise CrossSiteRequest
+
+
+def _said(headers: Headers, name: str) -> str | None:
+    """Return all that a header says: what is sent twice is one text, which no list of ours holds."""
+    return ", ".join(headers.getlist(name)) if name in headers else None
 
 
 def _judge_head(scope: Scope) -> None:

@@ -22,6 +22,10 @@ _SENSITIVE_TEXT = re.compile(
     r"|postgres(?:ql)?://[^\s@/]+@"
 )
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Line ends of every kind, what terminals obey, and what turns the direction of text."""
+_TRACES = frozenset({"exception", "stack"})
+
 
 def redact_text(text: str) -> str:
     """Return `text` with everything that looks like a credential blotted out."""
@@ -39,8 +43,10 @@ def configure_logging(*, level: str, log_format: str) -> None:
         structlog.processors.format_exc_info,
         _redact,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if log_format == "json"
+        else [_on_one_line, structlog.dev.ConsoleRenderer(colors=False)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -52,7 +58,7 @@ def configure_logging(*, level: str, log_format: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -68,6 +74,26 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: _redacted(name, value) for name, value in event.items()}
+
+
+def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Let nothing in an event begin a line of its own or steer a terminal; JSON is safe by its own rules."""
+    return {name: _traced(value) if name in _TRACES else _inert(value) for name, value in event.items()}
+
+
+def _inert(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _CONTROL.sub(_escaped, value if isinstance(value, str) else repr(value))
+
+
+def _traced(value: Any) -> str:
+    """Keep a trace's lines, each with a mark that no line of the log begins with."""
+    return "\n".join(f"  | {_inert(line)}" for line in str(value).split("\n"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def _redacted(name: str, value: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.openapi_examples import EXAMPLES
-from app.problem_answers import SCHEMA
-from app.problems import MEDIA_TYPE
+from app.problem_answers import SCHEMA, answers
+from app.problems import MEDIA_TYPE, InvalidRequest
 
 _HEADERS_OF = {
     "303": ["Location", "Set-Cookie"],
@@ -63,6 +63,7 @@ def _mended(document: dict[str, Any]) -> dict[str, Any]:
             if path.startswith("/v1/"):
                 operation["security"] = [{"session": []}]
             _require_key(operation)
+            _replace_validation_error(operation["responses"])
             _complete(path, operation["responses"], is_act=_takes_key(operation), has_age=_may_be_reused(operation))
     return document
 
@@ -91,6 +92,12 @@ def _require_key(operation: dict[str, Any]) -> None:
             parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 255} | {
                 name: parameter["schema"][name] for name in ("examples",)
             }
+
+
+def _replace_validation_error(responses: dict[str, Any]) -> None:
+    """Put our problem in the place of FastAPI's own validation error, where a route names none."""
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        responses["422"] = answers(InvalidRequest)[InvalidRequest.status]
 
 
 def _complete(path: str, responses: dict[str, Any], *, is_act: bool, has_age: bool) -> None:

@@ -15,6 +15,12 @@ _STATE: dict[str, Any] = {
     "averagePrice": "14.10", "exchangeOrderId": "1100000000000001", "at": "2026-11-23T03:51:05Z",
 }  # fmt: skip
 
+_DEVICE: dict[str, Any] = {
+    "id": "0f9d5d0a-6c1b-4f7e-9a53-6d1f2f3f9c11", "current": True, "createdAt": "2026-11-23T03:40:00Z",
+    "lastSeenAt": "2026-11-23T04:11:30Z", "userAgent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0",
+    "addressPrefix": "203.0.113.0/24",
+}  # fmt: skip
+
 _TRADE: dict[str, Any] = {
     "tradeId": "79680001", "orderNo": "26112300000001", "exchange": "NSE", "tradingSymbol": "IDEA-EQ",
     "transactionType": "BUY", "product": "CNC", "quantity": 40, "price": "14.10", "tradedAt": "2026-11-23T03:51:05Z",
@@ -124,6 +130,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Profile": _PROFILE,
     "SessionView": _SESSION,
     "SessionUser": _SESSION["user"],
+    "SessionRow": _DEVICE,
+    "SessionsView": {"sessions": [_DEVICE], "asOf": "2026-11-23T04:12:00Z"},
     "BrokerConnection": _SESSION["broker"],
     "RateLimitWindow": _WINDOWS[0],
     "RateLimitCategory": {"category": "order", "windows": _WINDOWS},

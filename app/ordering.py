@@ -58,7 +58,12 @@ def _units_or_none(given: object) -> object:
     return None if given == 0 and not isinstance(given, bool) else given
 
 
-DisclosedUnits = Annotated[Units | None, BeforeValidator(_units_or_none)]
+_DISCLOSED = {"type": "integer", "minimum": 0, "maximum": _MOST_UNITS, "description": "Units, not lots; 0 means none"}
+DisclosedUnits = Annotated[
+    Units | None,
+    BeforeValidator(_units_or_none),
+    WithJsonSchema({"anyOf": [_DISCLOSED, {"type": "null"}]}),
+]
 
 
 def canonical(asked: Model) -> dict[str, object]:

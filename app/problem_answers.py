@@ -24,17 +24,21 @@ from app.problems import (
     SessionExpired,
     TemporarilyUnavailable,
     TradingHalted,
+    UserBlocked,
 )
 
+SESSION = (NotSignedIn, SessionExpired, UserBlocked)
+"""What keeps a caller from being let in."""
+
 BROKER_READ = (
-    NotSignedIn, SessionExpired, BrokerSessionExpired, RateLimited,
+    *SESSION, BrokerSessionExpired, RateLimited,
     BrokerRateLimited, BrokerUnavailable, BrokerTimeout, BrokerFault, TemporarilyUnavailable,
 )  # fmt: skip
 """What every read that asks the broker can end with."""
 
 
 BROKER_ACT = (
-    NotSignedIn, SessionExpired, BrokerSessionExpired, CrossSiteRequest, OrderRefused, InvalidRequest,
+    *SESSION, BrokerSessionExpired, CrossSiteRequest, OrderRefused, InvalidRequest,
     RateLimited, BrokerRateLimited, TemporarilyUnavailable,
 )  # fmt: skip
 """What everything done in a user's name can end with; a broker that fails makes it unknown instead."""

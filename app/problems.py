@@ -26,6 +26,8 @@ class Problem(Exception):
         self.members = members
         self.return_to: str | None = None
         """Where a sign-in that failed was to end; its page begins the next one with it."""
+        self.is_switch_offered = False
+        """Whether the next sign-in may put another client in the place of the one who is signed in."""
 
     @property
     def http_status(self) -> int:
@@ -81,10 +83,21 @@ class CrossSiteRequest(Problem):
 
 
 class UserMismatch(Problem):
-    """Begin the sign-in again; the broker named another user than the one who came back."""
+    """Let the user choose: whoever came back is not who was expected, and who was signed in still is.
 
-    slug, title, status, asks_for_sign_in = "user-mismatch", "The broker named another user", 403, True
-    said_to_a_person = "Nobody has been signed in. Please begin the sign-in again."
+    Where somebody else was signed in here, `loginUrl` begins a sign-in that may put the other client in his place; else
+    the broker named another client than the one who came back, and the sign-in has to be begun again.
+    """
+
+    slug, title, status, asks_for_sign_in = "user-mismatch", "Another client has come back", 403, True
+    said_to_a_person = "Nothing has changed: whoever was signed in here still is."
+
+
+class UserBlocked(Problem):
+    """Don't try again, and don't send him to the login; only the operator of this service can let the user in."""
+
+    slug, title, status = "user-blocked", "This user is blocked", 403
+    said_to_a_person = "Nobody has been signed in. Please ask those who run this service."
 
 
 class TradingHalted(Problem):

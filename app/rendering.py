@@ -10,6 +10,9 @@ from starlette.types import Scope
 from app.pages import Button, content_security_policy, page
 from app.problems import MEDIA_TYPE, Problem
 
+SWITCH = "switch"
+"""The parameter of our sign-in by which somebody says that another client may take the place of who is signed in."""
+
 _CALLBACK = "/sso/callback"
 
 
@@ -40,10 +43,13 @@ class ProblemRenderer:
         """Return the problem as a page for somebody whose browser came to our sign-in by itself."""
         said = [problem.detail or "", *problem.reasons(), problem.said_to_a_person or "Please try again in a moment."]
         fields = (("return_to", problem.return_to),) if problem.return_to else ()
+        label = "Sign in with Gopocket"
+        if problem.is_switch_offered:
+            label, fields = "Sign in as the other client", (*fields, (SWITCH, "true"))
         html = page(
             problem.title,
             said,
-            button=Button("Sign in with Gopocket", self._sign_in_url, fields),
+            button=Button(label, self._sign_in_url, fields),
             small_print=f"{problem.slug} ({problem.http_status})",
         )
         headers = {"Content-Security-Policy": self._policy, **problem.headers}
@@ -58,7 +64,7 @@ class ProblemRenderer:
         if problem.detail:
             body["detail"] = problem.detail
         if problem.asks_for_sign_in:
-            body["loginUrl"] = self._sign_in_url
+            body["loginUrl"] = self._sign_in_url + (f"?{SWITCH}=true" if problem.is_switch_offered else "")
         body.update(jsonable_encoder(problem.members))
         return body
 

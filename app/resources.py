@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any, Never
 
 from app.broker.gateway import Gateway, Manner
@@ -20,10 +19,14 @@ from app.safeguards.audit import Ledger
 from app.safeguards.audit_reading import keep_telling_heads
 from app.safeguards.counting_postgres import PostgresPermits
 from app.safeguards.counting_redis import RedisPermits
+from app.safeguards.notices import keep_hearing
 from app.safeguards.rate_policy import Policy
 from app.safeguards.ratelimit import RateLimiter, keep_purging
+from app.safeguards.rekeying import head_key_ids
 from app.safeguards.sealing import KeyRing
-from app.sessions.asking import find_investor
+from app.sessions.asking import Means
+from app.sessions.probing import Probes
+from app.sessions.remembering import Remembered
 from app.sessions.sharing import SharedReads
 from app.sessions.store import erase_expired, key_ids_in_use
 from app.settings import Settings
@@ -40,6 +43,7 @@ class Resources(ProcessState):
     """What the lifespan hands to the requests."""
 
     ring: KeyRing
+    means: Means
     actor: Actor
     reads: SharedReads
 
@@ -63,20 +67,25 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         stack.push_async_callback(transport.aclose)
         paths = Paths(settings.broker_exchange_paths, settings.broker_paths)
         gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
+        probes = Probes()
+        stack.push_async_callback(probes.aclose)
+        means = Means(clock, db, gateway, ring, Remembered(), probes)
+        _keep_running(stack, keep_hearing(settings.direct_database_url, means.remembered.forget))
         reads = SharedReads(limiter, settings.read_reuse_seconds)
         stack.push_async_callback(reads.aclose)
         _keep_running(stack, reads.keep_forgetting())
         underway = Underway()
         stack.push_async_callback(underway.aclose)
         actor = Actor(settings, db, Ledger(ring), underway, limiter)
-        watching = Watching(db, partial(find_investor, db, clock, gateway, ring), actor)
+        watching = Watching(db, means.find_investor, actor)
         stack.push_async_callback(watching.aclose)
         _keep_running(stack, watching.run())
         _keep_running(stack, keep_telling_heads(db))
         _keep_running(stack, keep_purging(limiter))
         yield Resources(
-            settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, actor=actor, reads=reads
-        )
+            settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, means=means,
+            actor=actor, reads=reads,
+        )  # fmt: skip
 
 
 async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimiter:
@@ -134,6 +143,7 @@ async def _erase_expired_tokens(db: Database, clock: Clock) -> None:
 
 async def _refuse_missing_keys(db: Database, ring: KeyRing) -> None:
     async with db.reading() as tx:
-        missing = await key_ids_in_use(tx) - ring.key_ids
-    if missing:
-        raise NotReady(f"ENCRYPTION_KEYS lacks {', '.join(sorted(missing))}, by which stored tokens are sealed.")
+        needed = {"stored tokens": await key_ids_in_use(tx), "heads of the ledger": await head_key_ids(tx)}
+    lacking = {what: ", ".join(sorted(key_ids - ring.key_ids)) for what, key_ids in needed.items()}
+    if told := [f"ENCRYPTION_KEYS lacks {ids}, by which {what} are sealed." for what, ids in lacking.items() if ids]:
+        raise NotReady(" ".join(told))

@@ -1,4 +1,4 @@
-"""Uvicorn as we run it: our own log, no access line, no headers believed that a proxy did not set."""
+"""Uvicorn as we run it: our own log, no access line, no headers believed that a proxy did not set, and no patience."""
 
 import gc
 import socket
@@ -12,6 +12,7 @@ from app.main import create_app
 from app.metrics import serve_metrics
 from app.observability import configure_logging, logger
 from app.settings import Settings
+from app.slow_clients import ImpatientProtocol
 
 _log = logger("server")
 
@@ -46,6 +47,8 @@ def run_server(
         factory=True,
         host=host,
         port=port,
+        http=ImpatientProtocol,
+        ws="none",  # nothing here speaks it, and the gates judge HTTP alone
         workers=workers,
         log_config=None,
         access_log=False,

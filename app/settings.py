@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,6 +18,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from app.limits import CONTRACT, ORDERS_PER_SECOND_PER_EXCHANGE, Category, Window
+from app.settings_encryption import unencrypted
 from app.settings_parsing import (
     EncryptionKey,
     app_limits,
@@ -27,6 +28,8 @@ from app.settings_parsing import (
     is_no_random_key,
     is_placeholder,
     json_object,
+    kept_for_days,
+    kept_for_hours,
     libpq_url,
     redis_url,
     reuse_times,
@@ -48,6 +51,8 @@ WebUrl = Annotated[str, BeforeValidator(web_url)]
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_list)]
 WindowsOf = dict[Category, tuple[Window, ...]]
 ReuseTime = Annotated[float, Field(ge=0, le=60)]
+KeptForHours = Annotated[Duration, AfterValidator(kept_for_hours)]
+KeptForDays = Annotated[Duration, AfterValidator(kept_for_days)]
 
 EXCHANGE_PATHS = (
     "am/sso/vendor/auth/getUserDetails",  # introduction.md, "Implementation of SSO", step 5
@@ -105,6 +110,10 @@ class Settings(BaseSettings):
     order_quantity_cap: Annotated[int, Field(gt=0)] | None = None
     order_value_cap: Annotated[Decimal, Field(gt=0)] | None = None
     orders_per_day_cap: Annotated[int, Field(gt=0)] | None = None
+    profile_unmasked: bool = False
+    retention_sessions: KeptForHours = timedelta(days=30)
+    retention_spent_codes: KeptForHours = timedelta(days=1)
+    retention_placements: KeptForDays = timedelta(days=1827)
     docs_enabled: bool = False
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -264,6 +273,7 @@ def _refusals_in_production(settings: Settings) -> Iterator[str]:
         yield "BROKER_APP_CODE is a placeholder"
     if re.search(r":(change|replace).?me@", settings.database_url.get_secret_value(), re.IGNORECASE):
         yield "DATABASE_URL has a placeholder for a password"
+    yield from unencrypted(settings.database_url, settings.database_direct_url, settings.rate_limit_url)
     for key in settings.encryption_keys:
         if is_no_random_key(key.secret.get_secret_value()):
             yield f"ENCRYPTION_KEYS: key {key.id} is not random"

@@ -44,6 +44,24 @@ def duration(text: object) -> object:
         return TypeAdapter(timedelta).validate_python(text)
 
 
+_SHORTEST_HOURS, _SHORTEST_DAYS = timedelta(hours=1), timedelta(days=30)
+_LONGEST_KEPT = timedelta(days=36_525)  # a hundred years: so long ago is still a date
+
+
+def kept_for_hours(length: timedelta) -> timedelta:
+    """Refuse to keep for less than an hour what a sign-in that is under way may still need."""
+    if not _SHORTEST_HOURS <= length <= _LONGEST_KEPT:
+        raise ValueError("must be between an hour and a hundred years")
+    return length
+
+
+def kept_for_days(length: timedelta) -> timedelta:
+    """Refuse to forget an order while a request with its key may still come again."""
+    if not _SHORTEST_DAYS <= length <= _LONGEST_KEPT:
+        raise ValueError("must be between 30 days and a hundred years")
+    return length
+
+
 def json_object(text: object) -> object:
     """Read a JSON object."""
     if not isinstance(text, str):

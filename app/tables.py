@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration; revisions are numbered, so that "behind" can be told from "ahead"."""
 
 metadata = MetaData(
@@ -192,6 +192,15 @@ halts = Table(
     "halts",
     metadata,
     Column("scope", Text, primary_key=True, comment="a user's id, or * for everybody"),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="may be set before he ever signs in"),
     Column("reason", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("since", _MOMENT, nullable=False),

@@ -250,7 +250,7 @@ class Margin(Model):
 
 
 class Profile(Model):
-    """Who the investor is at the broker. The last four are personal and leave this service masked only."""
+    """Who the investor is at the broker. The last four are personal: masked, unless the operator shows them whole."""
 
     id: str
     account_id: str | None

@@ -19,7 +19,7 @@ HELP = """./run COMMAND
 
   demo [--once] [--port N]   start everything with a simulated broker; --once takes the whole journey and ends
   test [pytest options]      the whole suite, against a real PostgreSQL and the simulator
-  check                      what CI runs: format, lint, types, import rules, tests with coverage
+  check                      what CI runs: format, lint, types, import rules, bill of materials, audit, tests
   fix                        put format and simple lint right
   serve [options]            run the backend alone, settings from the environment or .env
   migrate                    bring the database's schema up to date
@@ -74,6 +74,8 @@ def _check() -> int:
         ["ruff", "check", *SOURCES],
         ["mypy"],
         ["lint-imports"],
+        ["python", "-m", "workbench.materials"],
+        ["python", "-m", "workbench.auditing"],
         ["pytest", "-m", "not drill", "-n", "2", "--cov", "--cov-report=term", "--cov-fail-under=95"],
     ]
     for gate in gates:

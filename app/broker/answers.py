@@ -25,6 +25,11 @@ _DEAD = re.compile(
     r"|\b(session|token) ?(has |is |been )*expired\b",
     re.IGNORECASE,
 )
+_ONLY_DEAD = re.compile(
+    r"\W*([0-9]{3}\W+)?(EC087\b.*|unauthori[sz]ed|invalid (user |access |session )?(session|token)"
+    r"|(your |user |broker )?(session|token) ?(has |is |been )*expired)\W*((please )?(re )?log ?in.*)?\W*",
+    re.IGNORECASE | re.DOTALL,
+)
 _EMPTY = re.compile(
     r"no data( found| available)?|no records? (is |are )?found|(.*\b)?EC9(16|18|20|22|26|38)\b.*",
     re.IGNORECASE | re.DOTALL,
@@ -116,8 +121,7 @@ def _row(each: object) -> Row:
     row = lowered(each)
     stat = text(row.get("stat"))
     if row.keys() <= _SPOKEN or (stat is not None and not _is_good(stat)):
-        if _speaks_of_death(row):
-            raise BrokerSessionDead
+        _judge_words(row)
         raise BrokerFault(_NONSENSE)
     return row
 
@@ -125,7 +129,7 @@ def _row(each: object) -> Row:
 def _judge_status(answer: Answer) -> None:
     """Raise what the HTTP status alone decides, before anything of the body is parsed."""
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise BrokerSessionDead
+        raise BrokerSessionDead(is_doubtful=answer.status == HTTPStatus.FORBIDDEN)
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise BrokerRateLimited
     if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
@@ -154,20 +158,21 @@ def _json_of(answer: Answer) -> object:
     except BrokerFault:
         _judge_text(answer.body)
         raise
-    if isinstance(content, str) and _says_dead(content[:_LONGEST_BARE_TEXT]):
-        raise BrokerSessionDead
+    if isinstance(content, str) and _says_dead(bare := content[:_LONGEST_BARE_TEXT]):
+        raise BrokerSessionDead(is_doubtful=not says_only_dead(bare))
     return content
 
 
 def _judge_text(body: bytes) -> None:
     """Raise for a few bare words that say the session is dead; a page of HTML is no such words."""
-    if len(body) <= _LONGEST_BARE_TEXT and b"<" not in body and _says_dead(body.decode("utf-8", "replace")):
-        raise BrokerSessionDead
+    words = body.decode("utf-8", "replace")
+    if len(body) <= _LONGEST_BARE_TEXT and b"<" not in body and _says_dead(words):
+        raise BrokerSessionDead(is_doubtful=not says_only_dead(words))
 
 
 def _envelope(item: object) -> Envelope:
-    if isinstance(item, dict) and _speaks_of_death(lowered(item)):
-        raise BrokerSessionDead
+    if isinstance(item, dict):
+        _judge_words(lowered(item))
     return envelope_of(item)
 
 
@@ -242,8 +247,16 @@ def _is_good(word: str) -> bool:
     return plain_word(word) in _GOOD_WORDS
 
 
-def _speaks_of_death(fields: Row) -> bool:
-    return any(_says_dead(found) for name in _SPOKEN if (found := text(fields.get(name))))
+def says_only_dead(words: str) -> bool:
+    """Say whether words are about the session and nothing else; a refusal may well speak of what is unauthorized."""
+    return _ONLY_DEAD.fullmatch(spaced(words)) is not None
+
+
+def _judge_words(fields: Row) -> None:
+    """Raise where any of the broker's words say that the session is dead; doubtfully where none says only that."""
+    found = [words for name in _SPOKEN if (words := text(fields.get(name))) and _says_dead(words)]
+    if found:
+        raise BrokerSessionDead(is_doubtful=not any(says_only_dead(words) for words in found))
 
 
 def _says_dead(words: str) -> bool:

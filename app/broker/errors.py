@@ -2,7 +2,14 @@
 
 
 class BrokerSessionDead(Exception):
-    """The broker does not know the very token that was sent (docs/broker.md, "Dead session")."""
+    """The broker does not know the very token that was sent (docs/broker.md, "Dead session").
+
+    Where that is doubtful, as with a 403 or with words among others, the token may be good for other calls.
+    """
+
+    def __init__(self, *, is_doubtful: bool = False) -> None:
+        super().__init__()
+        self.is_doubtful = is_doubtful
 
 
 class BrokerRefused(Exception):

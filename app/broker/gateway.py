@@ -27,6 +27,8 @@ from app.problems import (
     BrokerRateLimited,
     BrokerTimeout,
     BrokerUnavailable,
+    OrderRefused,
+    Problem,
     RateLimited,
     TemporarilyUnavailable,
 )
@@ -203,7 +205,13 @@ class Gateway:
             except BrokerRateLimited as problem:
                 raise await self._limited(demand, answer) from problem
             except BrokerRefused as refusal:
-                raise BrokerFault(f"The broker says: {refusal.words}") from refusal
+                raise _no_to(call, refusal.words) from refusal
             self._paths.worked(call, path)
             return understood
         raise BrokerFault("The broker knows none of the paths of this call.")
+
+
+def _no_to(call: Call, words: str) -> Problem:
+    """Return what the broker's no to a question means: to the terms of an order it is about them, else a fault."""
+    detail = f"The broker says: {words}"
+    return OrderRefused(detail, reason=words) if call is Call.MARGIN else BrokerFault(detail)

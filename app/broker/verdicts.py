@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from http import HTTPStatus
 
-from app.broker.answers import Envelope, Row, content_of, envelope_of, lowered, plain_word, says_limited, spaced
+from app.broker.answers import Envelope, Row, content_of, envelope_of, lowered, plain_word, says_limited, says_only_dead
 from app.broker.transport import Answer
 from app.broker.values import text
 from app.problems import BrokerFault, BrokerRateLimited, BrokerSessionExpired, BrokerUnavailable
@@ -23,11 +23,6 @@ _SURELY_NEW = re.compile(r"(?:[^0-9]*[0-9]){8}")  # docs/broker.md, "Orders": it
 _NOT_DONE = frozenset({"notok", "error", "fail", "failed", "failure", "rejected", "ec"})
 """Status words that say no; an unknown word proves nothing."""
 _REASONED = re.compile(r"\s*(RED|SAF|ORA|ALGO_CHK)\s*:")  # docs/broker.md, "Order calls": who refuses, and about what
-_ONLY_DEAD = re.compile(
-    r"\W*([0-9]{3}\W+)?(EC087\b.*|unauthori[sz]ed|invalid (user |access |session )?(session|token)"
-    r"|(your |user |broker )?(session|token) ?(has |is |been )*expired)\W*((please )?(re )?log ?in.*)?\W*",
-    re.IGNORECASE | re.DOTALL,
-)
 _LONGEST_BARE_TEXT = 200  # bytes
 _NO_REASON = "The broker gave no reason."
 _MOST_SLICES = 1000  # orders that one can be cut into; the answer is bounded long before
@@ -38,13 +33,15 @@ class Verdict:
     """What one answer proves of one order call.
 
     `reason` is the broker's own words or, where it has none, one of our slugs. `is_watched` says that a refusal rests
-    on an assumption, so that the book is looked at all the same.
+    on an assumption, so that the book is looked at all the same; `is_session_doubted` that the token may be good for
+    other calls.
     """
 
     outcome: Outcome
     order_nos: tuple[str, ...] = ()
     reason: str | None = None
     is_session_dead: bool = False
+    is_session_doubted: bool = False
     is_watched: bool = False
     is_alarming: bool = False
 
@@ -58,6 +55,7 @@ def unknown(reason: str, *, is_alarming: bool = False) -> Verdict:
 
 
 SESSION_DEAD = Verdict(Outcome.REFUSED, reason=BrokerSessionExpired.slug, is_session_dead=True, is_watched=True)
+SESSION_DOUBTED = replace(SESSION_DEAD, is_session_doubted=True)
 LIMITED = Verdict(Outcome.REFUSED, reason=BrokerRateLimited.slug, is_watched=True)
 
 
@@ -65,7 +63,7 @@ _NOBODY_HOME = unknown(BrokerFault.slug, is_alarming=True)  # perhaps a proxy's 
 _PROXYS_WORD = unknown(BrokerUnavailable.slug)  # who says so knows nothing of the order
 _STATUSES: dict[int, Verdict] = {
     HTTPStatus.UNAUTHORIZED: SESSION_DEAD,
-    HTTPStatus.FORBIDDEN: SESSION_DEAD,
+    HTTPStatus.FORBIDDEN: SESSION_DOUBTED,
     HTTPStatus.TOO_MANY_REQUESTS: LIMITED,
     HTTPStatus.NOT_FOUND: _NOBODY_HOME,
     HTTPStatus.METHOD_NOT_ALLOWED: _NOBODY_HOME,
@@ -190,5 +188,4 @@ def _is_dead(envelope: Envelope) -> bool:
 
 
 def _says_only_dead(words: str) -> bool:
-    """Say whether words are about the session and nothing else; a refusal may well speak of what is unauthorized."""
-    return not _REASONED.match(words) and _ONLY_DEAD.fullmatch(spaced(words)) is not None
+    return not _REASONED.match(words) and says_only_dead(words)

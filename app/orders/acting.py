@@ -21,9 +21,10 @@ from app.orders import store
 from app.orders.intents import NOT_STORED, Action, Beginning, Intent, ResolvedBy
 from app.orders.turns import Turns
 from app.orders.underway import Underway
-from app.problems import IdempotencyKeyInUse, IdempotencyKeyReused, PlacementUnresolved, TemporarilyUnavailable
+from app.problems import IdempotencyKeyInUse, IdempotencyKeyReused, PlacementUnresolved, Problem, TemporarilyUnavailable
 from app.safeguards import watches
 from app.safeguards.audit import Ledger
+from app.safeguards.blocks import refuse_if_blocked
 from app.safeguards.caps import caps_of, refuse_over_cap
 from app.safeguards.halts import refuse_if_halted
 from app.safeguards.idempotency import Repeatable
@@ -162,6 +163,7 @@ class Actor:
         """Refuse what halts, caps and an equal unknown order forbid; read now, never from memory."""
         if wish.risk:
             await refuse_if_halted(tx, investor.user_id)
+            await refuse_if_blocked(tx, investor.user_id)
             if wish.risk.quantity is not None:
                 await self._judge_caps(tx, investor.user_id, wish.risk)
         if wish.refuses_twin and (twin := await store.find_unknown_like(tx, investor.user_id, wish.likeness)):
@@ -208,9 +210,8 @@ class Actor:
                 reason=verdict.reason,
             )  # fmt: skip
             return Done(replace(intent, state=Outcome.UNKNOWN, reason=NOT_STORED))
-        if verdict.is_session_dead:
-            await self._end_broker_session(investor)
-        return Done(settled, is_session_dead=verdict.is_session_dead)
+        is_dead = verdict.is_session_dead and await self._is_token_dead(investor, verdict)
+        return Done(settled, is_session_dead=is_dead)
 
     async def _stored(self, intent: Intent, verdict: Verdict) -> Intent | None:
         """Return the intent with its outcome, none where the database is away."""
@@ -221,11 +222,13 @@ class Actor:
         except TemporarilyUnavailable:
             return None
 
-    async def _end_broker_session(self, investor: Investor) -> None:
+    async def _is_token_dead(self, investor: Investor, verdict: Verdict) -> bool:
+        """Judge the refused token; an outcome that is written down is told, whatever becomes of that."""
         try:
-            await investor.token_was_refused()
-        except TemporarilyUnavailable:
-            _log.warning("broker_session_not_ended", user=investor.user_id)  # the next call finds out again
+            return await investor.is_token_dead(is_doubtful=verdict.is_session_doubted)
+        except Problem as problem:
+            _log.warning("broker_session_not_judged", user=investor.user_id, reason=problem.slug)  # the next call does
+            return True
 
     async def _settle(self, tx: Transaction, intent: Intent, verdict: Verdict) -> Intent:
         is_seen_through = intent.action is not Action.PLACE and verdict.outcome is Outcome.ACCEPTED

@@ -14,14 +14,14 @@ from app.orders.paging import read_moment
 from app.orders.routes import ActorOf
 from app.orders.schemas import CancelledPlacement, Placement, PlacementList
 from app.orders.telling import Wanted, list_page, placement_as_known, read_placement, told_cancels
-from app.problem_answers import BROKER_ACT, answers, may_stay_unknown
-from app.problems import InvalidRequest, NotFound, NotSignedIn, SessionExpired, TemporarilyUnavailable
+from app.problem_answers import BROKER_ACT, SESSION, answers, may_stay_unknown
+from app.problems import InvalidRequest, NotFound, TemporarilyUnavailable
 from app.sessions.current import SignedIn
 from app.trading import Outcome
 
 router = APIRouter(prefix="/v1", tags=["placements"])
 
-_OURS = (NotSignedIn, SessionExpired, InvalidRequest, TemporarilyUnavailable)
+_OURS = (*SESSION, InvalidRequest, TemporarilyUnavailable)
 
 PlacementId = Annotated[UUID, Path(alias="placementId", description="As the answer to the placement named it")]
 Moment = Annotated[AwareDatetime | date | None, BeforeValidator(read_moment)]

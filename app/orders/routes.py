@@ -18,7 +18,7 @@ from app.orders.refusing import refuse
 from app.orders.schemas import Cancellations, Placement
 from app.orders.telling import cancelled, told
 from app.problem_answers import BROKER_ACT, BROKER_READ, NEW_RISK, answers, may_stay_unknown
-from app.problems import CrossSiteRequest, InvalidRequest, NotFound, PlacementUnresolved
+from app.problems import CrossSiteRequest, InvalidRequest, NotFound, OrderRefused, PlacementUnresolved
 from app.safeguards.idempotency import read_key, required
 from app.sessions.current import Shared, SignedIn
 from app.sessions.sharing import BOOK
@@ -101,7 +101,7 @@ async def cancel_open_orders(*, investor: SignedIn, actor: ActorOf) -> Cancellat
     return Cancellations(cancellations=cancelled(await cancel_all(actor, investor)))
 
 
-@router.post("/orders/margin", responses=answers(*BROKER_READ, InvalidRequest, CrossSiteRequest))
+@router.post("/orders/margin", responses=answers(*BROKER_READ, InvalidRequest, OrderRefused, CrossSiteRequest))
 async def preview_margin(*, investor: SignedIn, terms: OrderTerms) -> Margin:
     """Ask what an order would need; nothing is placed."""
     refuse(price_refusals(terms))

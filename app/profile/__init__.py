@@ -1,1 +1,1 @@
-"""Who the investor is, personal data masked."""
+"""Who the investor is, personal data masked unless the operator shows it whole."""

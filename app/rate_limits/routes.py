@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from app.dependencies import State
 from app.ordering import Exchange
-from app.problem_answers import answers
-from app.problems import NotSignedIn, SessionExpired, TemporarilyUnavailable
+from app.problem_answers import SESSION, answers
+from app.problems import TemporarilyUnavailable
 from app.safeguards.quotas import Standing
 from app.sessions.current import SignedIn
 from app.trading import Model
@@ -40,7 +40,7 @@ class RateLimits(Model):
     categories: list[RateLimitCategory]
 
 
-@router.get("/rate-limits", responses=answers(NotSignedIn, SessionExpired, TemporarilyUnavailable))
+@router.get("/rate-limits", responses=answers(*SESSION, TemporarilyUnavailable))
 async def read_rate_limits(*, investor: SignedIn, state: State) -> RateLimits:
     """Show every window of the broker's limits; asks the broker nothing."""
     standings = await state["limiter"].all_standings(investor.user_id, get_args(Exchange))

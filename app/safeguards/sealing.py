@@ -67,7 +67,7 @@ class KeyRing:
         nonce, content = sealed.content[:_NONCE_LENGTH], sealed.content[_NONCE_LENGTH:]
         try:
             return SecretStr(AESGCM(secret).decrypt(nonce, content, _associated(place, sealed.key_id)).decode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # too short to be anything of ours
             raise CannotOpen("sealed for another place, or tampered with") from error
 
     def sign(self, purpose: str, message: bytes, *, key_id: str | None = None) -> bytes:

@@ -55,6 +55,14 @@ async def look_soon(tx: AsyncConnection, user_id: str, within: timedelta, *, is_
     )
 
 
+async def is_watched(tx: AsyncConnection, user_id: str) -> bool:
+    """Say whether an intent of the user's is under way, unknown or still looked after."""
+    open_states = intents.c.state.in_(["sending", "unknown"])
+    return bool(await tx.scalar(
+        select(exists(select(literal(1)).where(intents.c.user_id == user_id, or_(intents.c.is_watched, open_states))))
+    ))  # fmt: skip
+
+
 async def claim(tx: AsyncConnection, most: int, lease: timedelta) -> list[Claim]:
     """Take users whose look is due: by time, or because a broker session has come back for one that waited for it."""
     has_session = (

@@ -1,11 +1,11 @@
 """Asking the broker on an investor's behalf: with his live token, and once more only if a newer one has come.
 
 The first refusal of a token ends the broker session for all his devices; after it nothing more goes to the broker
-until he signs in again.
+until he signs in again. Where a refusal is doubtful, the funds are asked for once before it is believed.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
@@ -17,9 +17,11 @@ from app.broker.permits import Bearer
 from app.clock import Clock
 from app.db import Database
 from app.observability import logger
-from app.problems import BrokerSessionExpired
+from app.problems import BrokerFault, BrokerSessionExpired
 from app.safeguards.sealing import CannotOpen, KeyRing
 from app.sessions import store
+from app.sessions.probing import Probes
+from app.sessions.remembering import Remembered
 from app.sessions.store import BrokerSession, Session
 
 P = ParamSpec("P")
@@ -46,6 +48,8 @@ class Investor:
     db: Database
     gateway: Gateway
     ring: KeyRing
+    remembered: Remembered
+    probes: Probes
     is_urgent: bool = False
     """Whether what is asked for him may use what is kept back of the limits."""
 
@@ -64,13 +68,13 @@ class Investor:
         as_of = self.clock.now()
         try:
             return Reading(await call(self.gateway, bearer, *args, **kwargs), as_of)
-        except BrokerSessionDead:
-            newer = await self._after_refusal(broker)
+        except BrokerSessionDead as refusal:
+            newer = await self._after_refusal(broker, refusal)
         bearer, as_of = await self._bearer(newer), self.clock.now()
         try:
             return Reading(await call(self.gateway, bearer, *args, **kwargs), as_of)
         except BrokerSessionDead as error:
-            await self._after_refusal(newer)
+            await self._after_refusal(newer, error)
             raise BrokerSessionExpired from error
 
     @property
@@ -83,9 +87,12 @@ class Investor:
             raise BrokerSessionExpired
         return Bearer(self.user_id, self._opened(self.broker), is_urgent=self.is_urgent)
 
-    async def token_was_refused(self) -> None:
-        """End the broker session whose token was sent, unless a newer one stands in its place."""
-        await self._after_refusal(self.broker)
+    async def is_token_dead(self, *, is_doubtful: bool) -> bool:
+        """Say whether the token that was refused is dead, and end its broker session then.
+
+        Raises `TemporarilyUnavailable`, and what a probe does.
+        """
+        return self.broker is None or await self._is_dead(self.broker, is_doubtful=is_doubtful)
 
     async def _bearer(self, broker: BrokerSession | None) -> Bearer:
         if broker is None or broker.sealed is None:
@@ -93,6 +100,7 @@ class Investor:
         if reason := broker.reason_it_is_dead(self.clock.now()):
             async with self.db.transaction() as tx:
                 await store.disconnect(tx, broker.id, self.clock.now(), reason)
+            self.remembered.forget(self.user_id)
             raise BrokerSessionExpired
         return Bearer(self.user_id, self._opened(broker), is_urgent=self.is_urgent)
 
@@ -105,12 +113,31 @@ class Investor:
             _log.error("broker_token_unreadable", user=self.user_id, reason=str(error))
             raise BrokerSessionExpired from error
 
-    async def _after_refusal(self, refused: BrokerSession | None) -> BrokerSession | None:
-        """End the refused session, unless a newer one stands in its place already; return what stands now."""
-        async with self.db.transaction() as tx:
-            if refused and await store.disconnect(tx, refused.id, self.clock.now(), store.REFUSED):
-                _log.info("broker_session_refused", user=self.user_id, broker_session=str(refused.id))
+    async def _after_refusal(self, refused: BrokerSession | None, refusal: BrokerSessionDead) -> BrokerSession | None:
+        """Return the broker session that stands now; raises `BrokerFault` where the refused one lives all the same."""
+        if refused and not await self._is_dead(refused, is_doubtful=refusal.is_doubtful):
+            raise BrokerFault("The broker refused this call, though the session lives.") from refusal
+        async with self.db.reading() as tx:
             return await store.find_broker_session(tx, self.user_id)
+
+    async def _is_dead(self, refused: BrokerSession, *, is_doubtful: bool) -> bool:
+        """Judge a refusal; a session that is dead is ended, once, unless a newer one has taken its place."""
+        if is_doubtful and await self._is_alive(refused):
+            return False
+        async with self.db.transaction() as tx:
+            if await store.disconnect(tx, refused.id, self.clock.now(), store.REFUSED):
+                _log.info("broker_session_refused", user=self.user_id, broker_session=str(refused.id))
+        self.remembered.forget(self.user_id)
+        return True
+
+    async def _is_alive(self, doubted: BrokerSession) -> bool:
+        """Ask for the funds with the very token, unless it has been replaced or ended meanwhile."""
+        async with self.db.reading() as tx:
+            present = await store.find_broker_session(tx, self.user_id)
+        if present is None or present.id != doubted.id or present.ended_reason:
+            return False
+        bearer = Bearer(self.user_id, self._opened(doubted), is_urgent=self.is_urgent)
+        return await self.probes.is_alive(doubted.id, lambda: self.gateway.funds(bearer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +145,31 @@ class Caller(Investor):
     """An investor who is signed in here and calls."""
 
     session: Session
+    is_remembered: bool
+    """Whether the session was looked up for an earlier request, at most a second ago."""
+
+    async def refreshed(self) -> "Caller":
+        """Return the caller with what decides about earlier answers as it is now, were it remembered or not."""
+        if not self.is_remembered:
+            return self
+        async with self.db.reading() as tx:
+            freshness = await store.freshness_of(tx, self.user_id)
+        return replace(self, session=replace(self.session, freshness=freshness))
 
 
-async def find_investor(db: Database, clock: Clock, gateway: Gateway, ring: KeyRing, user_id: str) -> Investor:
-    """Return somebody who need not be calling, with the broker session that he has now; what is asked is urgent."""
-    async with db.reading() as tx:
-        broker = await store.find_broker_session(tx, user_id)
-    return Investor(user_id, broker, clock, db, gateway, ring, is_urgent=True)
+@dataclass(frozen=True)
+class Means:
+    """What it takes to ask the broker for anybody."""
+
+    clock: Clock
+    db: Database
+    gateway: Gateway
+    ring: KeyRing
+    remembered: Remembered
+    probes: Probes
+
+    async def find_investor(self, user_id: str) -> Investor:
+        """Return somebody who need not be calling, with the broker session that he has now; what is asked is urgent."""
+        async with self.db.reading() as tx:
+            broker = await store.find_broker_session(tx, user_id)
+        return Investor(user_id, broker, **vars(self), is_urgent=True)

@@ -1,20 +1,17 @@
 """Who is calling: the session behind the cookie, or the reason why there is none."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Header, Request, Response
 
-from app.clock import Clock
-from app.db import Database
 from app.dependencies import Cookies, process_state
-from app.problems import NotSignedIn, SessionExpired
+from app.problems import NotSignedIn, SessionExpired, UserBlocked
 from app.safeguards.quotas import telling
 from app.safeguards.sealing import KeyRing
 from app.sessions import store
-from app.sessions.asking import Caller, Reading
-from app.sessions.lifetimes import touch_interval
+from app.sessions.asking import Caller, Means, Reading
+from app.sessions.lifetimes import idle_end, touch_interval
 from app.sessions.sharing import Ask, SharedReads
 from app.sessions.store import Session
 from app.sessions.tokens import token_hash, token_of_cookie
@@ -23,6 +20,8 @@ from app.settings import Settings
 T = TypeVar("T")
 
 _YES = {"true", "1"}
+_READS = frozenset({"GET", "HEAD"})
+"""What may be let in from memory; whoever does something is looked up anew."""
 Background = Annotated[
     str | None,
     Header(
@@ -32,23 +31,33 @@ Background = Annotated[
 
 
 async def signed_in(request: Request, x_background: Background = None) -> Caller:
-    """Return who is calling; one look at the database. Raises `NotSignedIn` or `SessionExpired`."""
-    state = process_state(request)
-    settings, clock, db = state["settings"], state["clock"], state["db"]
-    cookies = Cookies(settings)
+    """Return who is calling; at most one look at the database.
+
+    Raises `NotSignedIn`, `SessionExpired` and `UserBlocked`.
+    """
+    state, means = process_state(request), means_of(request)
+    cookies = Cookies(state["settings"])
     token = token_of_cookie(cookies.of(request, cookies.session))
     if token is None:
         raise NotSignedIn
     is_background = (x_background or "").strip().lower() in _YES
-    session = await _live_session(db, token_hash(token), clock, settings, is_activity=not is_background)
+    door, is_read = Door(state["settings"], means), request.method in _READS
+    session, is_remembered = await door.session_of(
+        token_hash(token), is_activity=not is_background, may_remember=is_read
+    )
     if told := telling.get():
         told.user_id = session.user_id
-    return Caller(session.user_id, session.broker, clock, db, state["gateway"], key_ring(request), session=session)
+    return Caller(session.user_id, session.broker, **vars(means), session=session, is_remembered=is_remembered)
 
 
 def key_ring(request: Request) -> KeyRing:
     """Return the ring that the process opened at its start."""
     return cast("KeyRing", request.state.ring)
+
+
+def means_of(request: Request) -> Means:
+    """Return what it takes to ask the broker, as the process opened it at its start."""
+    return cast("Means", request.state.means)
 
 
 SignedIn = Annotated[Caller, Depends(signed_in)]
@@ -66,6 +75,7 @@ class SharedAnswers:
 
     async def read(self, name: str, ask: Ask[T], *, about: str | None = None) -> Reading[T]:
         """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it."""
+        self._caller = await self._caller.refreshed()
         reading = await self._reads.read(self._caller, name, ask, about=about, is_fresh_wanted=self._is_fresh_wanted)
         age = int((self._caller.clock.now() - reading.as_of).total_seconds())
         self._age = max(age, self._age)
@@ -107,20 +117,44 @@ def _is_fresh_wanted(request: Request) -> bool:
 Shared = Annotated[SharedAnswers, Depends(shared_answers)]
 
 
-def idle_end(session: Session, settings: Settings) -> datetime:
-    """Return when the session ends if nothing more is heard of it."""
-    return min(session.last_seen_at + settings.session_idle_timeout, session.expires_at)
+class Door:
+    """Lets those in who have a live session."""
 
+    def __init__(self, settings: Settings, means: Means) -> None:
+        self._settings = settings
+        self._means = means
 
-async def _live_session(db: Database, hashed: bytes, clock: Clock, settings: Settings, *, is_activity: bool) -> Session:
-    now = clock.now()
-    async with db.reading() as tx:
-        session = await store.find(tx, hashed)
-        if session is None or session.ended_reason:
+    async def session_of(self, hashed: bytes, *, is_activity: bool, may_remember: bool) -> tuple[Session, bool]:
+        """Return the session, and whether it was remembered from a request of a moment ago."""
+        known = self._means.remembered.recall(hashed) if may_remember else None
+        if known is not None and not (is_activity and self._is_to_touch(known)):
+            self._refuse_dead(known)
+            return known, True
+        return await self._looked_up(hashed, is_activity=is_activity), False
+
+    async def _looked_up(self, hashed: bytes, *, is_activity: bool) -> Session:
+        look = self._means.remembered.begin_look()
+        async with self._means.db.reading() as tx:
+            session = await store.find(tx, hashed)
+            if session is None:
+                raise NotSignedIn
+            self._refuse_dead(session)
+            if is_activity and self._is_to_touch(session):
+                session = replace(session, last_seen_at=self._means.clock.now())
+                await store.touch(tx, session.id, session.last_seen_at)
+        self._means.remembered.keep(hashed, session, look)
+        return session
+
+    def _refuse_dead(self, session: Session) -> None:
+        if session.ended_reason not in {None, store.BLOCKED}:
             raise NotSignedIn
-        if now >= idle_end(session, settings):
+        if session.is_user_blocked:
+            raise UserBlocked
+        if session.ended_reason:
+            raise NotSignedIn
+        if self._means.clock.now() >= idle_end(session, self._settings):
             raise SessionExpired
-        if is_activity and now - session.last_seen_at >= touch_interval(settings.session_idle_timeout):
-            await store.touch(tx, session.id, now)
-            return replace(session, last_seen_at=now)
-    return session
+
+    def _is_to_touch(self, session: Session) -> bool:
+        idle_for = self._means.clock.now() - session.last_seen_at
+        return idle_for >= touch_interval(self._settings.session_idle_timeout)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, time, timedelta
 from pydantic import SecretStr
 
 from app.clock import next_occurrence
+from app.sessions.store import Session
+from app.settings import Settings
 
 _LONGEST_BROKER_SESSION = timedelta(hours=24)  # docs/broker.md, "Life of a session"
 _FAR_AWAY = 253_402_300_799  # 9999-12-31, the last moment that a datetime can hold
@@ -17,6 +19,11 @@ def broker_session_end(now: datetime, token: SecretStr, cutoffs: tuple[time, ...
     """Return when a token given now is dead at the latest: the next cut-off, 24 hours, or its own `exp`; in UTC."""
     ends = [now + _LONGEST_BROKER_SESSION, next_occurrence(now, cutoffs), _jwt_expiry(token.get_secret_value())]
     return min(end for end in ends if end is not None)
+
+
+def idle_end(session: Session, settings: Settings) -> datetime:
+    """Return when a session of ours ends if nothing more is heard of it."""
+    return min(session.last_seen_at + settings.session_idle_timeout, session.expires_at)
 
 
 def touch_interval(idle_timeout: timedelta) -> timedelta:

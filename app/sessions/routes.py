@@ -1,24 +1,26 @@
 """The session as the frontend sees it, and its end."""
 
 from typing import Literal, cast
+from uuid import UUID
 
 from fastapi import APIRouter, Response
 from pydantic import AwareDatetime
 
-from app.dependencies import Cookies, State
-from app.problem_answers import answers
-from app.problems import CrossSiteRequest, NotSignedIn, SessionExpired, TemporarilyUnavailable
-from app.safeguards.audit import Ledger
-from app.sessions import store
+from app.dependencies import Cookies, ProcessState, State
+from app.problem_answers import SESSION, answers
+from app.problems import CrossSiteRequest, NotFound, TemporarilyUnavailable
+from app.sessions import devices_store, store
 from app.sessions.asking import Caller
-from app.sessions.current import SignedIn, idle_end
+from app.sessions.current import SignedIn
+from app.sessions.devices_store import Device
+from app.sessions.ending import end_device, log_out, log_out_everywhere
+from app.sessions.lifetimes import idle_end
+from app.sessions.store import Life
 from app.trading import Model
 
 router = APIRouter(prefix="/v1", tags=["session"])
 
 Reason = Literal["expired", "refused-by-broker"]
-
-LOGGED_OUT = "logged-out"
 
 
 class SessionUser(Model):
@@ -47,7 +49,25 @@ class SessionView(Model):
     broker: BrokerConnection
 
 
-@router.get("/session", responses=answers(NotSignedIn, SessionExpired, TemporarilyUnavailable))
+class SessionRow(Model):
+    """One device; times in UTC, of the address only the network: an IPv4 /24 or an IPv6 /48."""
+
+    id: UUID
+    current: bool
+    created_at: AwareDatetime
+    last_seen_at: AwareDatetime
+    user_agent: str | None
+    address_prefix: str | None
+
+
+class SessionsView(Model):
+    """All devices of the caller's."""
+
+    sessions: list[SessionRow]
+    as_of: AwareDatetime
+
+
+@router.get("/session", responses=answers(*SESSION, TemporarilyUnavailable))
 async def read_session(*, investor: SignedIn, state: State) -> SessionView:
     """Who is signed in, until when, and whether the broker's session lives."""
     session, settings = investor.session, state["settings"]
@@ -63,18 +83,64 @@ async def read_session(*, investor: SignedIn, state: State) -> SessionView:
 @router.delete(
     "/session",
     status_code=204,
-    responses=answers(NotSignedIn, SessionExpired, CrossSiteRequest, TemporarilyUnavailable),
+    responses=answers(*SESSION, CrossSiteRequest, TemporarilyUnavailable),
 )
 async def end_session(*, investor: SignedIn, state: State) -> Response:
     """Log out on this device; its cookie is worth nothing from now on."""
-    cookies, user_id = Cookies(state["settings"]), investor.session.user_id
-    facts = {"session": str(investor.session.id)}
-    async with investor.db.transaction() as tx:
-        await Ledger(investor.ring).write(tx, user_id, "signed-out", actor=user_id, facts=facts)
-        await store.end(tx, investor.session.id, investor.clock.now(), LOGGED_OUT)
-    response = Response(status_code=204)
+    await log_out(investor)
+    return _gone(state)
+
+
+@router.get("/sessions", responses=answers(*SESSION, TemporarilyUnavailable))
+async def list_sessions(*, investor: SignedIn, state: State) -> SessionsView:
+    """The devices on which the caller is signed in, the last used first; at most two hundred of them."""
+    async with investor.db.reading() as tx:
+        devices = await devices_store.live_devices(tx, _life(investor, state), investor.user_id)
+    return SessionsView(sessions=[_row(each, investor) for each in devices], as_of=investor.clock.now())
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=204,
+    responses=answers(*SESSION, CrossSiteRequest, NotFound, TemporarilyUnavailable),
+)
+async def end_one_session(*, investor: SignedIn, state: State, session_id: str) -> Response:
+    """Log out one device, this one or another of the caller's."""
+    ended = await end_device(investor, session_id, _life(investor, state))
+    return _gone(state) if ended == investor.session.id else Response(status_code=204)
+
+
+@router.delete(
+    "/sessions",
+    status_code=204,
+    responses=answers(*SESSION, CrossSiteRequest, TemporarilyUnavailable),
+)
+async def end_all_sessions(*, investor: SignedIn, state: State) -> Response:
+    """Log out everywhere; on every replica within a second."""
+    await log_out_everywhere(investor)
+    return _gone(state)
+
+
+def _gone(state: ProcessState) -> Response:
+    """Return an empty answer that has the browser drop the cookie, and whatever it keeps of ours."""
+    cookies, response = Cookies(state["settings"]), Response(status_code=204)
     cookies.expire(response, cookies.session)
     return response
+
+
+def _life(investor: Caller, state: ProcessState) -> Life:
+    return Life(investor.clock.now(), state["settings"].session_idle_timeout)
+
+
+def _row(device: Device, investor: Caller) -> SessionRow:
+    return SessionRow(
+        id=device.id,
+        current=device.id == investor.session.id,
+        created_at=device.created_at,
+        last_seen_at=device.last_seen_at,
+        user_agent=device.user_agent,
+        address_prefix=device.address_prefix,
+    )
 
 
 def _connection(investor: Caller, login_url: str) -> BrokerConnection:

@@ -5,15 +5,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.safeguards.blocks import is_blocked
+from app.safeguards.notices import tell_all_changed, tell_changed
 from app.safeguards.sealing import Place, Sealed
 from app.tables import broker_sessions, intents, sessions, users
 
 REFUSED = "refused-by-broker"
 EXPIRED = "expired"
+LOGGED_OUT, REVOKED, BLOCKED, REPLACED = "logged-out", "revoked", "blocked", "replaced"
+"""Why a session of ours has ended."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,17 @@ class Session:
     last_seen_at: datetime
     expires_at: datetime
     ended_reason: str | None
+    is_user_blocked: bool
     broker: BrokerSession | None
     freshness: Freshness
+
+
+@dataclass(frozen=True)
+class Life:
+    """By what a session lives: the present moment, and how long it may be idle."""
+
+    now: datetime
+    idle_timeout: timedelta
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,14 @@ _BROKER_COLUMNS = (
     broker_sessions.c.expires_at.label("broker_expires_at"),
     broker_sessions.c.ended_reason.label("broker_ended_reason"),
 )
+_FRESHNESS_COLUMNS = (
+    users.c.book_epoch,
+    (func.clock_timestamp() - users.c.ordered_at).label("since_order"),
+    exists()
+    .where(intents.c.user_id == users.c.id, intents.c.state.in_(["sending", "unknown"]))
+    .correlate(users)
+    .label("has_unknown"),
+)
 _FIND = select(
     sessions.c.id,
     sessions.c.user_id,
@@ -99,12 +120,8 @@ _FIND = select(
     sessions.c.last_seen_at,
     sessions.c.expires_at,
     sessions.c.ended_reason,
-    users.c.book_epoch,
-    (func.clock_timestamp() - users.c.ordered_at).label("since_order"),
-    exists()
-    .where(intents.c.user_id == sessions.c.user_id, intents.c.state.in_(["sending", "unknown"]))
-    .correlate(sessions)
-    .label("has_unknown"),
+    is_blocked(sessions.c.user_id).label("is_user_blocked"),
+    *_FRESHNESS_COLUMNS,
     *_BROKER_COLUMNS,
 ).select_from(sessions.join(users).outerjoin(broker_sessions, broker_sessions.c.user_id == sessions.c.user_id))
 
@@ -124,8 +141,23 @@ async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
         last_seen_at=row.last_seen_at,
         expires_at=row.expires_at,
         ended_reason=row.ended_reason,
+        is_user_blocked=row.is_user_blocked,
         broker=_broker_session(row) if row.broker_id else None,
         freshness=Freshness(row.book_epoch, row.since_order, row.has_unknown),
+    )
+
+
+async def freshness_of(tx: AsyncConnection, user_id: str) -> Freshness:
+    """Return what decides about a user's earlier answers, as it is now."""
+    row = (await tx.execute(select(*_FRESHNESS_COLUMNS).where(users.c.id == user_id))).one()
+    return Freshness(row.book_epoch, row.since_order, row.has_unknown)
+
+
+def is_live(life: Life) -> ColumnElement[bool]:
+    """Return the condition that a session, a row of the caller's statement, has neither ended nor expired."""
+    given = sessions.c
+    return and_(
+        given.ended_at.is_(None), given.expires_at > life.now, given.last_seen_at > life.now - life.idle_timeout
     )
 
 
@@ -156,13 +188,38 @@ async def touch(tx: AsyncConnection, session_id: UUID, now: datetime) -> None:
     await tx.execute(update(sessions).where(sessions.c.id == session_id).values(last_seen_at=now))
 
 
-async def end(tx: AsyncConnection, session_id: UUID, now: datetime, reason: str) -> None:
-    """End a session, if it has not ended yet."""
-    await tx.execute(
+async def end(tx: AsyncConnection, user_id: str, session_id: UUID, now: datetime, reason: str) -> bool:
+    """End a user's session; false where he has none of this id, or it has ended already."""
+    return await _end(tx, user_id, now, reason, sessions.c.id == session_id) > 0
+
+
+async def end_live(tx: AsyncConnection, user_id: str, session_id: UUID, life: Life, reason: str) -> bool:
+    """End one that is still to be seen in the list of his devices; false where there is none."""
+    return await _end(tx, user_id, life.now, reason, sessions.c.id == session_id, is_live(life)) > 0
+
+
+async def end_all(tx: AsyncConnection, user_id: str, now: datetime, reason: str) -> int:
+    """End every session of a user and return how many there were."""
+    return await _end(tx, user_id, now, reason)
+
+
+async def end_everybodys(tx: AsyncConnection, now: datetime, reason: str) -> int:
+    """End every session there is."""
+    ended = await tx.execute(
+        update(sessions).where(sessions.c.ended_at.is_(None)).values(ended_at=now, ended_reason=reason)
+    )
+    await tell_all_changed(tx)
+    return ended.rowcount
+
+
+async def _end(tx: AsyncConnection, user_id: str, now: datetime, reason: str, *which: ColumnElement[bool]) -> int:
+    ended = await tx.execute(
         update(sessions)
-        .where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))
+        .where(sessions.c.user_id == user_id, sessions.c.ended_at.is_(None), *which)
         .values(ended_at=now, ended_reason=reason)
     )
+    await tell_changed(tx, user_id)
+    return ended.rowcount
 
 
 async def connect(
@@ -183,6 +240,7 @@ async def connect(
         .values(user_id=user_id, **fresh)
         .on_conflict_do_update(index_elements=[broker_sessions.c.user_id], set_=fresh)
     )
+    await tell_changed(tx, user_id)
 
 
 async def disconnect(tx: AsyncConnection, broker_session_id: UUID, now: datetime, reason: str) -> bool:
@@ -191,8 +249,12 @@ async def disconnect(tx: AsyncConnection, broker_session_id: UUID, now: datetime
         update(broker_sessions)
         .where(broker_sessions.c.id == broker_session_id, broker_sessions.c.ended_at.is_(None))
         .values(ended_at=now, ended_reason=reason, token_sealed=None, token_key_id=None)
+        .returning(broker_sessions.c.user_id)
     )
-    return ended.rowcount > 0
+    user_id = ended.scalar_one_or_none()
+    if user_id is not None:
+        await tell_changed(tx, user_id)
+    return user_id is not None
 
 
 async def erase_expired(tx: AsyncConnection, now: datetime) -> None:

@@ -29,6 +29,8 @@ class Attempt:
     id: bytes
     begun_at: datetime
     return_to: str
+    may_switch: bool = False
+    """Whether it may end with another client than the one who is signed in."""
 
     @property
     def hash(self) -> bytes:
@@ -63,24 +65,28 @@ def read_attempts(ring: KeyRing, cookie: str, now: datetime) -> Attempts:
     return Attempts(tuple(sorted(live, key=lambda attempt: attempt.begun_at, reverse=True)), key_id)
 
 
-def begin_attempt(ring: KeyRing, cookie: str, return_to: str, now: datetime) -> str:
+def begin_attempt(ring: KeyRing, attempts: Attempts, return_to: str, now: datetime, *, may_switch: bool = False) -> str:
     """Return the cookie that holds a new attempt beside the newest of those there were."""
-    fresh = Attempt(random_bytes(_ID_LENGTH), now, return_to)
-    kept = [fresh, *read_attempts(ring, cookie, now).newest_first][:_MOST]
+    fresh = Attempt(random_bytes(_ID_LENGTH), now, return_to, may_switch)
+    kept = [fresh, *attempts.newest_first][:_MOST]
     while len(written := _written(ring, kept)) > _LONGEST_COOKIE and len(kept) > 1:
         kept.pop()
     return written
 
 
 def _written(ring: KeyRing, attempts: list[Attempt]) -> str:
-    entries = [[_encoded(each.id), each.begun_at.timestamp(), each.return_to] for each in attempts]
+    entries = [
+        [_encoded(each.id), each.begun_at.timestamp(), each.return_to, *([1] if each.may_switch else [])]
+        for each in attempts
+    ]
     signed = f"{ring.sealing_key_id}.{_encoded(json.dumps(entries).encode())}"
     return f"{signed}.{_encoded(ring.sign(_PURPOSE, signed.encode()))}"
 
 
 def _attempt(entry: list[object]) -> Attempt:
-    identity, begun_at, return_to = entry
-    return Attempt(_decoded(str(identity)), datetime.fromtimestamp(float(str(begun_at)), UTC), str(return_to))
+    identity, begun_at, return_to, *rest = entry
+    moment = datetime.fromtimestamp(float(str(begun_at)), UTC)
+    return Attempt(_decoded(str(identity)), moment, str(return_to), may_switch=bool(rest))
 
 
 def _encoded(content: bytes) -> str:

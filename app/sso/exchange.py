@@ -9,11 +9,10 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from app.broker.errors import BrokerSessionDead
-from app.broker.gateway import Gateway
 from app.broker.login import BrokerLogin
 from app.broker.permits import Bearer
-from app.clock import Clock, random_bytes
-from app.db import Database
+from app.clock import random_bytes
+from app.db import Transaction
 from app.observability import logger
 from app.problems import (
     AuthCodeUsed,
@@ -25,9 +24,10 @@ from app.problems import (
     problem_of,
 )
 from app.safeguards.audit import Ledger
-from app.safeguards.sealing import KeyRing
+from app.safeguards.blocks import refuse_if_blocked
 from app.sessions import store as sessions_store
-from app.sessions.lifetimes import broker_session_end
+from app.sessions.asking import Means
+from app.sessions.lifetimes import broker_session_end, idle_end
 from app.sessions.tokens import session_token, token_hash
 from app.settings import Settings
 from app.sso import store
@@ -39,7 +39,7 @@ _log = logger(__name__)
 
 _CODE_OF_KNOWN_FORM = re.compile(r"[A-Z0-9]{20}")  # docs/broker.md, "Exchange"
 _PROFILE_PATIENCE = 2.0  # seconds; the name is a courtesy and must not hold up a sign-in
-REPLACED = "replaced"
+_OTHER_CLIENT = "Somebody else is signed in here than the client who has come back from the broker."
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ class SignedInAgain:
 class SignIn:
     """One replica's part in signing somebody in."""
 
-    def __init__(self, settings: Settings, clock: Clock, db: Database, gateway: Gateway, ring: KeyRing) -> None:
+    def __init__(self, settings: Settings, means: Means) -> None:
         self._settings = settings
-        self._clock = clock
-        self._db = db
-        self._gateway = gateway
-        self._ring = ring
-        self._ledger = Ledger(ring)
+        self._means = means
+        self._clock = means.clock
+        self._db = means.db
+        self._gateway = means.gateway
+        self._ring = means.ring
+        self._ledger = Ledger(means.ring)
 
     async def complete(self, callback: Callback) -> SignedInAgain:
         """Turn a callback into a session.
@@ -87,19 +88,21 @@ class SignIn:
             await (self._exchange(callback, claimed, token) if claimed.is_first else self._join(claimed, token))
         except Problem as problem:
             problem.return_to = claimed.attempt.return_to
+            problem.is_switch_offered = problem.detail == _OTHER_CLIENT
             raise
         return SignedInAgain(token, claimed.attempt.return_to, claimed.is_first)
 
     async def _exchange(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
         try:
+            await self._refuse_other_client(callback, claimed)
             login = await self._login(callback, claimed)
             profile = None if login.is_confirmed else await self._confirm(login, callback)
+            broker_session_id = await self._begin_session(callback, claimed, token, login)
         except Problem as problem:
             async with self._db.transaction() as tx:
                 await store.finish(tx, claimed.code_hash, self._clock.now(), problem.slug, problem.detail)
             _log.info("sign_in_failed", problem=problem.slug)
             raise
-        broker_session_id = await self._begin_session(callback, claimed, token, login)
         _log.info("signed_in", user=login.user_id)
         if login.is_confirmed:
             # Last, because the older token died with the exchange: whoever reads meanwhile needs the new one stored.
@@ -107,6 +110,24 @@ class SignIn:
         if profile:
             async with self._db.transaction() as tx:
                 await store.remember_user(tx, login.user_id, profile, self._clock.now())
+
+    async def _refuse_other_client(self, callback: Callback, claimed: Claim) -> None:
+        """Leave whoever is signed in here alone, unless this sign-in was begun to take his place.
+
+        What comes back is another's word in an address: it must not put an investor into somebody else's account.
+        """
+        if claimed.attempt.may_switch:
+            return
+        async with self._db.reading() as tx:
+            former = await self._former(tx, callback)
+        if former and former.user_id != callback.user_id.upper() and self._is_live(former):
+            raise UserMismatch(_OTHER_CLIENT)
+
+    async def _former(self, tx: Transaction, callback: Callback) -> sessions_store.Session | None:
+        return await sessions_store.find(tx, token_hash(callback.former_token)) if callback.former_token else None
+
+    def _is_live(self, session: sessions_store.Session) -> bool:
+        return session.ended_reason is None and self._clock.now() < idle_end(session, self._settings)
 
     async def _login(self, callback: Callback, claimed: Claim) -> BrokerLogin:
         """Exchange the code; what our own limits stopped was not sent, and may come again with the same code."""
@@ -121,9 +142,10 @@ class SignIn:
         """Ask for the profile, and end the broker session just begun if its token is refused already."""
         try:
             return await self._profile(login)
-        except BrokerSessionDead:
-            async with self._db.transaction() as tx:
-                await sessions_store.disconnect(tx, broker_session_id, self._clock.now(), sessions_store.REFUSED)
+        except BrokerSessionDead as refusal:
+            investor = await self._means.find_investor(login.user_id)
+            if investor.broker and investor.broker.id == broker_session_id:
+                await investor.is_token_dead(is_doubtful=refusal.is_doubtful)
             return None
 
     async def _join(self, claimed: Claim, token: SecretStr) -> None:
@@ -180,13 +202,16 @@ class SignIn:
         beginning = self._beginning(callback, login.user_id, token, now)
         facts = {"session": str(beginning.session_id), "brokerSession": str(broker_session_id)}
         async with self._db.transaction() as tx:
+            await refuse_if_blocked(tx, login.user_id)
             await self._ledger.write(tx, login.user_id, "signed-in", actor=login.user_id, facts=facts)
             await store.remember_user(tx, login.user_id, None, now)
             await sessions_store.connect(tx, login.user_id, broker_session_id, sealed, now, dies_at)
-            if callback.former_token and (former := await sessions_store.find(tx, token_hash(callback.former_token))):
-                await sessions_store.end(tx, former.id, now, REPLACED)
+            if former := await self._former(tx, callback):
+                await sessions_store.end(tx, former.user_id, former.id, now, sessions_store.REPLACED)
             await sessions_store.begin(tx, beginning)
             await store.finish(tx, claimed.code_hash, now, store.SIGNED_IN, None)
+        for changed in {login.user_id, *([former.user_id] if former else [])}:
+            self._means.remembered.forget(changed)
         return broker_session_id
 
     def _beginning(self, callback: Callback, user_id: str, token: SecretStr, now: datetime) -> sessions_store.Beginning:

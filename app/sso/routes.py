@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.broker.values import text
-from app.dependencies import Cookies, State, caller_address
+from app.dependencies import Cookies, ProcessState, State, caller_address
 from app.pages import Button, content_security_policy, page
 from app.problem_answers import answers
 from app.problems import (
@@ -22,21 +22,25 @@ from app.problems import (
     LoginRefused,
     RateLimited,
     TemporarilyUnavailable,
+    UserBlocked,
     UserMismatch,
 )
+from app.rendering import SWITCH
 from app.safeguards.addresses import address_prefix, counted_address
-from app.sessions.current import key_ring
+from app.sessions.current import key_ring, means_of
 from app.sessions.tokens import token_of_cookie
 from app.settings import Settings
-from app.sso.attempts import LIFETIME, begin_attempt
+from app.sso.attempts import LIFETIME, begin_attempt, read_attempts
 from app.sso.exchange import Callback, SignIn
 from app.sso.return_urls import return_url
+from app.sso.spending import were_left_alone
 from app.urls import origin_of, web_url
 
 router = APIRouter(prefix="/sso", tags=["sign-in"])
 
 _NO_TRACE = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 _AUTH_CODE = re.compile(r"[A-Za-z0-9._~-]{1,128}")  # the family's are 20 of A-Z0-9
+_AGAIN = "again"  # the parameter of somebody who has read the page of help
 _USER_ID = re.compile(r"[A-Za-z0-9._@-]{1,32}")
 
 
@@ -71,27 +75,32 @@ Visit = Annotated[str, Depends(counted_visit)]
     responses=answers(InvalidRequest, CrossSiteRequest, RateLimited, TemporarilyUnavailable)
     | {
         200: {
-            "description": "A page with a button, when another site sent the browser here",
+            "description": "A page with a button, when another site sent the browser here, or when the broker has not "
+            "sent it back twice",
             "content": {"text/html": {}},
         }
     },
     openapi_extra={
         "parameters": [
-            _text_parameter("return_to", "Where to go after the sign-in, within FRONTEND_ORIGINS", is_required=False)
+            _text_parameter("return_to", "Where to go after the sign-in, within FRONTEND_ORIGINS", is_required=False),
+            _text_parameter(
+                SWITCH, "`true`: another client may take the place of the one who is signed in", is_required=False
+            ),
         ]
     },
 )
 async def begin_login(*, request: Request, state: State, _address: Visit) -> Response:
     """Send the browser to the broker's login and remember, in that browser, that a login was begun."""
-    settings, cookies = state["settings"], Cookies(state["settings"])
+    settings = state["settings"]
     return_to = return_url(request.query_params.getlist("return_to"), settings)
     if request.headers.get("sec-fetch-site") == "cross-site":
         return _ask_first(settings, return_to)
-    now = state["clock"].now()
-    cookie = begin_attempt(key_ring(request), cookies.of(request, cookies.login) or "", return_to, now)
-    response = RedirectResponse(settings.login_url, status_code=303, headers=_NO_TRACE)
-    cookies.put(response, cookies.login, cookie, max_age=int(LIFETIME.total_seconds()))
-    return response
+    ring, cookie = key_ring(request), Cookies(settings).of(request, Cookies(settings).login)
+    attempts = read_attempts(ring, cookie or "", state["clock"].now())
+    if _AGAIN not in request.query_params and await were_left_alone(state["db"], attempts, state["clock"].now()):
+        return _help(settings, return_to)
+    may_switch = request.query_params.get(SWITCH) == "true"
+    return _to_the_broker(state, begin_attempt(ring, attempts, return_to, state["clock"].now(), may_switch=may_switch))
 
 
 @router.get(
@@ -99,7 +108,7 @@ async def begin_login(*, request: Request, state: State, _address: Visit) -> Res
     status_code=303,
     response_class=Response,
     responses=answers(
-        InvalidRequest, LoginAttemptMissing, AuthCodeUsed, LoginRefused, UserMismatch, CrossSiteRequest,
+        InvalidRequest, LoginAttemptMissing, AuthCodeUsed, LoginRefused, UserMismatch, UserBlocked, CrossSiteRequest,
         BrokerTimeout, BrokerUnavailable, BrokerRateLimited, BrokerFault, TemporarilyUnavailable, RateLimited,
     ),
     openapi_extra={
@@ -113,13 +122,19 @@ async def finish_login(*, request: Request, state: State, address: Visit) -> Res
     """Come back from the broker: exchange the code, begin the session, go on to the return URL."""
     settings, cookies = state["settings"], Cookies(state["settings"])
     _refuse_strange_referer(request, settings)
-    sign_in = SignIn(settings, state["clock"], state["db"], state["gateway"], key_ring(request))
-    done = await sign_in.complete(_callback(request, settings, cookies))
+    done = await SignIn(settings, means_of(request)).complete(_callback(request, settings, cookies))
     if done.is_first:
         await state["limiter"].forgive_sign_in(address, visits=2)  # the way to the broker and the way back
     response = RedirectResponse(done.return_to, status_code=303, headers=_NO_TRACE)
     age = int(settings.session_absolute_timeout.total_seconds())
     cookies.put(response, cookies.session, done.token.get_secret_value(), max_age=age)
+    return response
+
+
+def _to_the_broker(state: ProcessState, cookie: str) -> Response:
+    settings, cookies = state["settings"], Cookies(state["settings"])
+    response = RedirectResponse(settings.login_url, status_code=303, headers=_NO_TRACE)
+    cookies.put(response, cookies.login, cookie, max_age=int(LIFETIME.total_seconds()))
     return response
 
 
@@ -174,10 +189,21 @@ def _origin(referer: str) -> str | None:
 
 def _ask_first(settings: Settings, return_to: str) -> Response:
     """Let a person decide, where another site would have begun a login in his name."""
-    html = page(
-        "Sign in with Gopocket",
-        ["Another site has sent you here. If you want to sign in, go on to the broker's login."],
-        button=Button("Go on to Gopocket", settings.sign_in_url, (("return_to", return_to),)),
-    )
+    said = ["Another site has sent you here. If you want to sign in, go on to the broker's login."]
+    return _page(settings, "Sign in with Gopocket", said, (("return_to", return_to),))
+
+
+def _help(settings: Settings, return_to: str) -> Response:
+    """Tell somebody whom the broker has not sent back what may be the reason, before he is sent there once more."""
+    said = [
+        "Two sign-ins were begun in this browser, and Gopocket has not sent you back from either.",
+        "If its page said that the app is not active or not approved, please tell those who run this service.",
+        "If you closed its page, or it did not take your password, simply try again.",
+    ]
+    return _page(settings, "Did Gopocket not let you go on?", said, (("return_to", return_to), (_AGAIN, "true")))
+
+
+def _page(settings: Settings, title: str, said: list[str], fields: tuple[tuple[str, str], ...]) -> Response:
+    html = page(title, said, button=Button("Go on to Gopocket", settings.sign_in_url, fields))
     policy = content_security_policy(*settings.sign_in_targets)
     return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"})

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from app.clock import Clock, monotonic
 from app.db import Database
@@ -13,6 +13,8 @@ from app.sso.attempts import Attempt, Attempts
 from app.sso.store import SpentCode
 
 _REPEAT_WINDOW = timedelta(seconds=60)
+_A_WHILE = timedelta(seconds=30)
+_MANY = 2  # unfinished logins; one alone may be another tab's
 _LOOK_EVERY = 0.1  # seconds
 _RACES = 5  # a callback can lose against each other attempt of its cookie once, and then some
 
@@ -49,6 +51,16 @@ async def claim(db: Database, clock: Clock, attempts: Attempts, auth_code: str) 
             if await store.spend(tx, code_hash, free[0].hash, now):
                 return Claim(free[0], code_hash, is_first=True)
     raise AuthCodeUsed
+
+
+async def were_left_alone(db: Database, attempts: Attempts, now: datetime) -> bool:
+    """Say whether the broker has sent nobody back from two logins begun here, each of them a while ago."""
+    waiting = {each.hash for each in attempts.newest_first if now - each.begun_at > _A_WHILE}
+    if len(waiting) < _MANY:
+        return False
+    async with db.reading() as tx:
+        consumed = {each.attempt_hash for each in await store.find_spent(tx, b"", list(waiting))}
+    return len(waiting - consumed) >= _MANY
 
 
 async def outcome_of(db: Database, claimed: Claim, *, within: timedelta) -> SpentCode | None:

@@ -51,10 +51,10 @@ async def unspend(tx: AsyncConnection, code_hash: bytes) -> None:
 
 
 async def finish(tx: AsyncConnection, code_hash: bytes, now: datetime, outcome: str, detail: str | None) -> None:
-    """Write down how the exchange ended, for whoever waits for it."""
+    """Write down how the exchange ended, for whoever waits for it; the first word stands."""
     await tx.execute(
         update(spent_auth_codes)
-        .where(spent_auth_codes.c.code_hash == code_hash)
+        .where(spent_auth_codes.c.code_hash == code_hash, spent_auth_codes.c.finished_at.is_(None))
         .values(finished_at=now, outcome=outcome, outcome_detail=detail)
     )
 

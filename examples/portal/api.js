@@ -57,6 +57,9 @@ export async function exchange(path, { method = "GET", content, key, isBackgroun
 
 export const readSession = (options) => call("/v1/session", options);
 export const endSession = () => call("/v1/session", { method: "DELETE" });
+export const readSessions = () => call("/v1/sessions");
+export const endOneSession = (id) => call(`/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const endEverySession = () => call("/v1/sessions", { method: "DELETE" });
 export const readOrder = (orderNo) => call(orderPath(orderNo));
 export const previewMargin = (terms) => call("/v1/orders/margin", { method: "POST", content: terms });
 export const orderPath = (orderNo) => `/v1/orders/${encodeURIComponent(orderNo)}`;

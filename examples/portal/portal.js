@@ -3,6 +3,7 @@
 import { endSession, readSession, signInUrl } from "./api.js";
 import { refresh, sectionCard } from "./cards.js";
 import { badge, button, el, errorCard, redraw } from "./elements.js";
+import { openDevices } from "./devices.js";
 import { EXAMPLES } from "./examples.js";
 import { dayAndTime } from "./format.js";
 import { listen } from "./news.js";
@@ -66,7 +67,8 @@ function showFailure(problem) {
 function showSignedIn(session) {
   portal.dataset.view = "signed-in";
   portal.replaceChildren(header(session), banner(session.broker), el("main", { class: "sections" }, SECTIONS.map(sectionCard)), errorGallery());
-  say(`Signed in as ${session.user.name ?? session.user.id}.`);
+  // Whoever was signed in by another's doing sees here that the name is not his.
+  say(`Signed in as ${session.user.name ?? session.user.id} at ${dayAndTime(session.signedInAt)}.`);
 }
 
 function header(session) {
@@ -77,10 +79,11 @@ function header(session) {
       el("div", {},
         el("strong", { "data-testid": "investor-name" }, user.name ?? user.id),
         el("small", { "data-testid": "session-ends" },
-          `${user.id} · signed in until ${dayAndTime(session.expiresAt)}, unused until ${dayAndTime(session.idleExpiresAt)}`))),
+          `${user.id} · signed in at ${dayAndTime(session.signedInAt)}, until ${dayAndTime(session.expiresAt)}, unused until ${dayAndTime(session.idleExpiresAt)}`))),
     el("div", { class: "tools" },
       broker.connected ? button("New order", () => openTicket(symbolsOnPage()), "primary", { id: "new-order" }) : null,
       badge(broker.connected ? `Gopocket until ${dayAndTime(broker.expiresAt)}` : "Gopocket session ended", broker.connected ? "good" : "bad"),
+      button("Devices", () => openDevices(() => showSignedOut()), "quiet", { id: "devices", "data-testid": "devices" }),
       button("Log out", logOut, "quiet", { id: "log-out", "data-testid": "log-out" })));
 }
 

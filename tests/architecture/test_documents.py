@@ -51,6 +51,15 @@ def test_the_tree_in_the_architecture_page_is_the_tree_on_disk() -> None:
     assert [name for name in listed if not any(ROOT.glob(f"**/{name}"))] == []
 
 
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = re.findall(r"`([a-z_]+/test_\w+\.py)(?:::(\w+))?`", text_of("docs/security.md"))
+    assert len(named) > 100
+    files = {file: (ROOT / "tests" / file) for file, _ in named}
+    assert [file for file, path in files.items() if not path.exists()] == []
+    texts = {file: path.read_text("utf-8") for file, path in files.items()}
+    assert [f"{file}::{test}" for file, test in named if test and f"def {test}(" not in texts[file]] == []
+
+
 def test_every_decision_stands_in_the_index() -> None:
     index = text_of("docs/decisions/README.md")
     pages = sorted(path.name for path in (DOCS / "decisions").glob("0*.md"))

@@ -98,8 +98,21 @@ def test_a_dead_session_is_found_in_any_words(words: str, status: str, http: int
     "body", [b"", b"Unauthorized", b"[]", b"{}", b"<html>", b'{"status":"Ok","message":"no data","result":[]}']
 )
 def test_401_and_403_are_a_dead_session_whatever_the_body(status: int, body: bytes) -> None:
-    with pytest.raises(BrokerSessionDead):
+    with pytest.raises(BrokerSessionDead) as told:
         read_rows(answer(body, status=status, content_type="text/plain"))
+    assert told.value.is_doubtful == (status == 403), "a 403 may be about this call alone"
+
+
+@pytest.mark.parametrize(
+    ("words", "is_doubtful"),
+    [("Unauthorized", False), ("Session Expired", False), ("EC087", False),
+     ("Invalid user session. Please login", False),
+     ("Segment unauthorized for this client", True), ("The token expired option contract is not served", True)],
+)  # fmt: skip
+def test_words_among_others_are_doubtful(words: str, is_doubtful: bool) -> None:
+    with pytest.raises(BrokerSessionDead) as told:
+        read_rows(answer({"stat": "Not_ok", "emsg": words}))
+    assert told.value.is_doubtful == is_doubtful
 
 
 def test_a_dead_session_in_plain_text_is_found() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.broker.transport import Answer
-from app.broker.verdicts import LIMITED, SESSION_DEAD, Proof, Verdict, verdict_of
+from app.broker.verdicts import LIMITED, SESSION_DEAD, SESSION_DOUBTED, Proof, Verdict, verdict_of
 from app.trading import Outcome
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -101,7 +101,7 @@ def test_a_dead_session_was_not_taken_and_is_watched(words: str) -> None:
     "body", [b"", b"Unauthorized", b"[]", b'{"status":"Ok","result":[{"orderNo":"1"}]}', b"<html>"]
 )
 def test_401_and_403_are_a_dead_session_whatever_the_body(status: int, body: bytes) -> None:
-    assert judged(body, status=status) == SESSION_DEAD
+    assert judged(body, status=status) == (SESSION_DEAD if status == 401 else SESSION_DOUBTED)
 
 
 def test_the_limit_was_not_taken_and_is_watched() -> None:

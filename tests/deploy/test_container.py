@@ -89,13 +89,15 @@ def test_the_example_as_it_stands_is_refused_until_it_is_filled_in() -> None:
         _settings(given | {"encryption_keys": KEY})
     assert "BROKER_APP_CODE is a placeholder" in str(refused.value)
     assert "DATABASE_URL has a placeholder" in str(refused.value)
+    assert "sslmode" not in str(refused.value)
+    assert "ssl=on" in COMPOSE["services"]["database"]["command"]
 
 
 def test_the_defaults_in_the_example_are_the_defaults() -> None:
     shown = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
     assert shown.pop("TRUSTED_PROXIES") == "10.0.0.0/8"  # an example; the default is none
     assert shown.pop("BROKER_LOGIN_URL") == "https://web.gopocket.in/?appcode={app_code}"
-    assert shown.pop("RATE_LIMIT_URL") == "redis://limits:6379/0"  # the same; the default is the database
+    assert shown.pop("RATE_LIMIT_URL") == "rediss://limits:6379/0"  # the same; the default is the database
     needed = environment("postgresql:///x", "https://web.gopocket.in/")
     required = {name.lower(): needed[name] for name in needed if name.lower() in Settings.model_fields}
     del required["broker_base_url"], required["metrics_port"]  # which tests have of their own

@@ -20,7 +20,7 @@ UNREADABLE = {
     "redirect302": "broker-fault", "http404": "broker-fault", "http405": "broker-fault",
     "okWithoutResult": "broker-fault",
 }  # fmt: skip
-DEAD = ["dead401List", "dead403", "dead200SessionExpired", "deadEc087Status"]
+DEAD = ["dead401List", "dead200SessionExpired", "deadEc087Status"]
 LIMITED = ["http429", "limitText"]
 REFUSALS = ["notOk", "not_ok", "Not_Ok", "error"]
 

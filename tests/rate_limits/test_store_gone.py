@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,11 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 async def replicas(
     request: pytest.FixtureRequest, limits_database: str, broker: SimulatedBroker, valkey: Valkey
 ) -> AsyncIterator[Replicas]:
-    given = {"rate_limit_url": valkey.url, "rate_limit_store_down": request.param, "rate_limit_guard": PATIENT}
+    given: dict[str, Any] = {
+        "rate_limit_url": valkey.url,
+        "rate_limit_store_down": request.param,
+        "rate_limit_guard": PATIENT,
+    }
     async with replicated(limits_database, broker.url, bystanders=0, **given) as running:
         yield running
     await empty(limits_database)
@@ -105,7 +110,7 @@ async def test_a_store_that_hangs_is_a_store_that_is_gone(
 async def test_what_was_counted_survives_the_store(
     limits_database: str, broker: SimulatedBroker, valkey: Valkey
 ) -> None:
-    given = {
+    given: dict[str, Any] = {
         "rate_limit_url": valkey.url, "rate_limits_user": "order=-/-/3/-,non-trading=-/-/-/1000", "cancel_reserve": "0",
         "rate_limit_guard": PATIENT,
     }  # fmt: skip
@@ -130,7 +135,7 @@ async def test_what_went_out_without_the_store_is_counted_when_it_is_back(
     limits_database: str, broker: SimulatedBroker, valkey: Valkey
 ) -> None:
     limits = "order=-/-/3/-,non-trading=-/-/-/1000"
-    given = {"rate_limit_url": valkey.url, "rate_limits_user": limits, "rate_limit_guard": PATIENT}
+    given: dict[str, Any] = {"rate_limit_url": valkey.url, "rate_limits_user": limits, "rate_limit_guard": PATIENT}
     async with (
         replicated(limits_database, broker.url, bystanders=0, **given) as running,
         trading(running.first, broker) as asha,

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.investor import Browser, signed_in, slug
+from tests.support.replicas import ORDER
 from tests.support.service import Service
 from tests.support.simulated import SimulatedBroker
 
@@ -21,7 +22,7 @@ READS = {
     "tradeBook": "/v1/trades",
 }
 DEAD = [
-    "dead401Text", "dead401Json", "dead401List", "dead401Empty", "dead403", "dead200Unauthorized",
+    "dead401Text", "dead401Json", "dead401List", "dead401Empty", "dead200Unauthorized",
     "dead200InvalidSession", "dead200SessionExpired", "deadEc087Status", "deadEc087Message",
 ]  # fmt: skip
 
@@ -281,6 +282,16 @@ async def test_a_broker_without_any_path_of_a_call_is_at_fault(service: Service,
         answer = await browser.get("/v1/funds")
     assert (answer.status_code, slug(answer)) == (502, "broker-fault")
     assert "none of the paths" in answer.json()["detail"]
+
+
+async def test_a_margin_that_the_broker_refuses_is_told_in_its_own_words(
+    service: Service, broker: SimulatedBroker
+) -> None:
+    async with signed_in(service, broker) as browser:
+        answer = await browser.post("/v1/orders/margin", json=ORDER | {"quantity": 1_000_000_000})
+    assert (answer.status_code, slug(answer)) == (422, "order-refused")
+    assert answer.json()["reason"] == "Invalid qty"
+    assert "placementId" not in answer.json()
 
 
 async def test_the_profile_of_somebody_else_is_shown_to_nobody(

@@ -53,6 +53,7 @@ def test_a_changed_seal_a_changed_key_id_and_a_missing_key_do_not_open() -> None
         Sealed("k1", sealed.content[:-1] + bytes([sealed.content[-1] ^ 1])),
         Sealed("k2", sealed.content),
         Sealed("k9", sealed.content),
+        Sealed("k1", sealed.content[:5]),
     ):
         with pytest.raises(CannotOpen):
             ring.open(broken, HERE)
@@ -68,7 +69,7 @@ def test_sub_keys_differ_by_purpose_and_key() -> None:
 
 
 def test_attempts_of_an_older_key_are_still_ours() -> None:
-    cookie = begin_attempt(KeyRing((ONE,)), "", "https://app/", NOON)
+    cookie = begin_attempt(KeyRing((ONE,)), read_attempts(KeyRing((ONE,)), "", NOON), "https://app/", NOON)
     found = read_attempts(KeyRing((TWO, ONE)), cookie, NOON)
     assert [attempt.return_to for attempt in found.newest_first] == ["https://app/"]
     assert found.key_id == "k1"
@@ -78,7 +79,8 @@ def test_attempts_of_an_older_key_are_still_ours() -> None:
 def test_a_cookie_of_attempts_never_outgrows_a_browser() -> None:
     ring, cookie = KeyRing((ONE,)), ""
     for tab in range(5):
-        cookie = begin_attempt(ring, cookie, f"https://app/{tab}" + "x" * 1900, NOON + timedelta(seconds=tab))
+        now = NOON + timedelta(seconds=tab)
+        cookie = begin_attempt(ring, read_attempts(ring, cookie, now), f"https://app/{tab}" + "x" * 1900, now)
         assert len(cookie) <= 3800
     assert (
         read_attempts(ring, cookie, NOON + timedelta(seconds=9)).newest_first[0].return_to.startswith("https://app/4")

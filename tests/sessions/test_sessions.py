@@ -7,8 +7,11 @@ import pytest
 
 from app.clock import IST
 from app.resources import NotReady, open_resources
+from app.safeguards.rekeying import rekey_heads
+from app.safeguards.sealing import KeyRing
 from tests.support.clock import SettableClock
 from tests.support.investor import Browser, signed_in, slug
+from tests.support.ledgers import opened
 from tests.support.service import Service, serving
 from tests.support.simulated import SimulatedBroker
 
@@ -193,6 +196,12 @@ async def test_a_key_can_leave_although_its_owner_never_came_back(
             async with open_resources(alone, clock):
                 pass
         clock.advance(timedelta(days=1, minutes=1))
+        with pytest.raises(NotReady, match=r"^ENCRYPTION_KEYS lacks k1, by which heads of the ledger are sealed"):
+            async with open_resources(alone, clock):
+                pass
+        db = opened(service.settings.database_url.get_secret_value())
+        assert (await rekey_heads(db, KeyRing((new, *old)), 10)).count == 1
+        await db.aclose()
         async with serving(alone, clock):
             assert await rows.fetchval("SELECT token_sealed FROM broker_sessions") is None
             assert await rows.fetchval("SELECT ended_reason FROM broker_sessions") == "expired"

@@ -16,7 +16,7 @@ from tests.support.configured import KEY, configured
 RANDOM_KEY = base64.b64encode(bytes(range(100, 132))).decode()
 PRODUCTION: dict[str, Any] = {
     "app_env": "production",
-    "database_url": "postgresql://partner:pw@db.internal/partner",
+    "database_url": "postgresql://partner:pw@db.internal/partner?sslmode=verify-full",
     "public_base_url": "https://api.partner.co.in",
     "frontend_origins": "https://app.partner.co.in",
     "default_return_url": "https://app.partner.co.in/home",

@@ -16,6 +16,7 @@ import uvicorn
 from app.main import create_app
 from app.observability import configure_logging
 from app.settings import Settings
+from app.slow_clients import ImpatientProtocol
 from tests.support.replicas import until
 from tests.support.service import Service
 from workbench.children import free_port
@@ -97,7 +98,8 @@ def _serve(settings: Settings, port: int, log: Path, grace: int | None) -> None:
     sys.stdout = log.open("a", buffering=1, encoding="utf-8")
     configure_logging(level="INFO", log_format="json")
     config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False,
+        create_app(settings), host="127.0.0.1", port=port, http=ImpatientProtocol, ws="none", log_config=None,
+        access_log=False, server_header=False,
         timeout_graceful_shutdown=grace,
     )  # fmt: skip
     uvicorn.Server(config).run()

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 import asyncpg
 import httpx
 
+from app.clock import Clock
 from tests.support.configured import configured
 from tests.support.investor import Browser, slug
 from tests.support.service import Service, serving
@@ -132,14 +133,14 @@ class Replicas:
 
 @asynccontextmanager
 async def replicated(
-    database_url: str, broker_url: str, *, bystanders: int = 2, **changed: Any
+    database_url: str, broker_url: str, *, bystanders: int = 2, clock: Clock | None = None, **changed: Any
 ) -> AsyncIterator[Replicas]:
     """Run two replicas in this process, and some whom nobody calls, so that looks come soon; `changed` are settings."""
     settings = configured(database_url, broker_url, PUBLIC, **{"broker_order_deadline": DEADLINE} | changed)
     async with AsyncExitStack() as stack:
         services: list[Service] = []
         for number in range(2 + bystanders):
-            services.append(await stack.enter_async_context(serving(settings)))
+            services.append(await stack.enter_async_context(serving(settings, clock)))
             if number < bystanders:
                 await asyncio.sleep(0.1)  # their reconcilers wake every half second, and so in turn
         store = await stack.enter_async_context(Store.open(database_url))

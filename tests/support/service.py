@@ -12,6 +12,7 @@ from typing_extensions import override
 from app.clock import Clock
 from app.main import create_app
 from app.settings import Settings
+from app.slow_clients import ImpatientProtocol
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,14 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     if settings.public_base_url == "http://127.0.0.1:1":
         settings = _at(settings, url)
     server = _Server(
-        uvicorn.Config(create_app(settings, clock), log_config=None, access_log=False, server_header=False)
+        uvicorn.Config(
+            create_app(settings, clock),
+            http=ImpatientProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
     )
     serving_task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:

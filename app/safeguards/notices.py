@@ -1,0 +1,65 @@
+"""What replicas tell each other: that something about a user's sessions has changed, never what.
+
+A notice is a courtesy. Whoever remembers something reads it again within a second anyway, so that one which is lost or
+late costs that second and nothing else (docs/decisions/0013).
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Never
+
+import asyncpg
+from pydantic import SecretStr
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.observability import logger
+
+_log = logger("notices")
+
+_CHANNEL = "partner_sessions"
+_CONNECT_TIMEOUT = 5.0  # seconds
+_TRY_AGAIN_AFTER = 1.0  # seconds
+_ASK_EVERY = 30.0  # seconds; a connection that a firewall has forgotten tells nothing, not even its end
+_EVERYBODY = ""
+
+
+async def tell_changed(tx: AsyncConnection, user_id: str) -> None:
+    """Tell every replica, once the transaction is committed, that it knows too much about a user."""
+    await tx.execute(select(func.pg_notify(_CHANNEL, user_id)))
+
+
+async def tell_all_changed(tx: AsyncConnection) -> None:
+    """Tell the same about everybody."""
+    await tell_changed(tx, _EVERYBODY)
+
+
+async def keep_hearing(url: SecretStr, changed: Callable[[str | None], None]) -> Never:
+    """Call `changed` with a user's id, or none for everybody, at each notice, for ever, over one connection.
+
+    A pooler can't carry it, hence the direct URL. Notices are missed while the connection is away.
+    """
+    while True:
+        try:
+            await _hear(url, changed)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            _log.warning("notices_not_heard", reason=type(error).__name__)
+        await asyncio.sleep(_TRY_AGAIN_AFTER)
+
+
+async def _hear(url: SecretStr, changed: Callable[[str | None], None]) -> None:
+    connection = await asyncpg.connect(
+        url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=_CONNECT_TIMEOUT
+    )
+    try:
+        await connection.add_listener(_CHANNEL, lambda _connection, _pid, _channel, told: changed(told or None))
+        changed(None)  # whatever was told before nobody heard
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: ended.set())
+        while not ended.is_set():
+            try:
+                await asyncio.wait_for(ended.wait(), _ASK_EVERY)
+            except TimeoutError:
+                await connection.execute("SELECT 1")
+    finally:
+        connection.terminate()

@@ -1,0 +1,157 @@
+"""Nobody holds a connection by being slow: uvicorn's own protocol, with a time for a request's head and for an answer.
+
+Uvicorn drops who is idle between two requests, and the gates drop who does not finish a body. Whoever sends a head byte
+by byte, or never reads what he asked for, would stay for as long as he likes, and cost us a connection each.
+"""
+
+import asyncio
+from asyncio import TimerHandle
+from typing import Any
+
+from typing_extensions import override
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.observability import logger
+
+HEAD_PATIENCE = 10.0
+"""Seconds until a head is complete; it is a few hundred bytes, sent in one piece by every browser and proxy."""
+ANSWER_PATIENCE = 30.0
+"""Seconds for which an answer may stay unread, beyond what two kernels hold; a phone is out of a tunnel by then."""
+MAX_HEAD = 64 * 1024
+"""Bytes of a head that is not complete. The gates refuse less in words; this is for what never reaches them."""
+
+_log = logger("server")
+
+
+class ImpatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it, which ends connections that are in nobody's interest."""
+
+    head_patience = HEAD_PATIENCE
+    answer_patience = ANSWER_PATIENCE
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._head_timer: TimerHandle | None = None
+        self._answer_timer: TimerHandle | None = None
+        self._is_in_head = False
+        self._head_size = 0
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting_for_head()
+        self._stop_waiting_for_reader()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():
+            self._wait_for_reader()
+            return
+        if self._is_in_head:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self._drop("head_too_large")
+                return
+        if self._is_in_head or self._is_idle:  # idle: empty lines, or the rest of a body that was refused
+            self._wait_for_head()
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._stop_waiting_for_head()
+        self._is_in_head, self._head_size = True, 0
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the head; what follows a body has passed no gate, and we have no use for it."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._stop_waiting_for_head()
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._head_timer is not None:  # the next head could not arrive while we did not read: its time begins now
+            self._stop_waiting_for_head()
+            self._wait_for_head()
+        if self.transport.is_closing():
+            self._wait_for_reader()
+
+    @override
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._wait_for_reader()
+
+    @override
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self._wait_for_reader()
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting_for_reader()
+        if self.transport.is_closing():
+            self._wait_for_reader()
+
+    @property
+    def _is_idle(self) -> bool:
+        has_asked: bool = self.cycle is not None  # whatever uvicorn's types say: before the first request it is
+        return not has_asked or self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        """Let the time for a head begin, unless it has."""
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_patience, self._give_up_head)
+
+    def _stop_waiting_for_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _wait_for_reader(self) -> None:
+        """Let the time for reading begin; a connection that is closed stays open until the last byte has gone."""
+        if self._answer_timer is None:
+            self._answer_timer = self.loop.call_later(self.answer_patience, self._drop, "answer_not_read")
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        if self.flow.read_paused:  # it is we who do not read: a request stands in the queue behind another
+            self._wait_for_head()
+        else:
+            self._drop("head_not_complete")
+
+    def _drop(self, reason: str) -> None:
+        """Cut the connection: closing it would wait for somebody to read."""
+        _log.info("slow_client_dropped", reason=reason)
+        self.transport.abort()
