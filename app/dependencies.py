@@ -9,7 +9,7 @@ from app.broker.gateway import Gateway
 from app.clock import Clock
 from app.db import Database
 from app.safeguards.addresses import client_address
-from app.safeguards.cookies import own_cookie
+from app.safeguards.cookies import is_doubtful, own_cookie
 from app.safeguards.ratelimit import RateLimiter
 from app.settings import Settings
 
@@ -44,6 +44,10 @@ class Cookies:
     def of(self, request: Request, name: str) -> str | None:
         """Return what this very cookie holds, none where it is missing or there is any doubt about which it is."""
         return own_cookie(request.scope["headers"], name)
+
+    def is_doubtful(self, request: Request, name: str) -> bool:
+        """Say whether this cookie has a look-alike: then a sibling host may have planted one of them."""
+        return is_doubtful(request.scope["headers"], name)
 
     def put(self, response: Response, name: str, content: str, *, max_age: int) -> None:
         """Give the browser a cookie that scripts can't read and other sites' forms don't send."""

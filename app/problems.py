@@ -26,8 +26,8 @@ class Problem(Exception):
         self.members = members
         self.return_to: str | None = None
         """Where a sign-in that failed was to end; its page begins the next one with it."""
-        self.is_switch_offered = False
-        """Whether the next sign-in may put another client in the place of the one who is signed in."""
+        self.switch: str | None = None
+        """With what the next sign-in may put another client in the place of the one who is signed in."""
 
     @property
     def http_status(self) -> int:

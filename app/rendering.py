@@ -11,7 +11,7 @@ from app.pages import Button, content_security_policy, page
 from app.problems import MEDIA_TYPE, Problem
 
 SWITCH = "switch"
-"""The parameter of our sign-in by which somebody says that another client may take the place of who is signed in."""
+"""The parameter of our sign-in that lets another client take the place of the one who is signed in."""
 
 _CALLBACK = "/sso/callback"
 
@@ -44,8 +44,8 @@ class ProblemRenderer:
         said = [problem.detail or "", *problem.reasons(), problem.said_to_a_person or "Please try again in a moment."]
         fields = (("return_to", problem.return_to),) if problem.return_to else ()
         label = "Sign in with Gopocket"
-        if problem.is_switch_offered:
-            label, fields = "Sign in as the other client", (*fields, (SWITCH, "true"))
+        if problem.switch:
+            label, fields = "Sign in as the other client", (*fields, (SWITCH, problem.switch))
         html = page(
             problem.title,
             said,
@@ -64,7 +64,7 @@ class ProblemRenderer:
         if problem.detail:
             body["detail"] = problem.detail
         if problem.asks_for_sign_in:
-            body["loginUrl"] = self._sign_in_url + (f"?{SWITCH}=true" if problem.is_switch_offered else "")
+            body["loginUrl"] = self._sign_in_url + (f"?{SWITCH}={problem.switch}" if problem.switch else "")
         body.update(jsonable_encoder(problem.members))
         return body
 

@@ -31,8 +31,13 @@ async def refuse_if_blocked(tx: AsyncConnection, user_id: str) -> None:
 
     A block then comes before the decision, or waits for it as a halt does.
     """
-    if await tx.scalar(select(exists(select(literal(1)).where(blocks.c.user_id == user_id)))):
+    if await has_block(tx, user_id):
         raise UserBlocked
+
+
+async def has_block(tx: AsyncConnection, user_id: str) -> bool:
+    """Say whether a user is blocked."""
+    return bool(await tx.scalar(select(exists(select(literal(1)).where(blocks.c.user_id == user_id)))))
 
 
 async def block(tx: AsyncConnection, user_id: str, reason: str, actor: str) -> bool:

@@ -15,6 +15,13 @@ def own_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
     return found[0][1]
 
 
+def is_doubtful(headers: Iterable[tuple[bytes, bytes]], name: str) -> bool:
+    """Say whether a browser sends something under this name, or one like it, of which we can't say that it is ours."""
+    headers = list(headers)
+    is_there = any(lenient == name.lower() for _, lenient, _ in _pairs(headers))
+    return is_there and own_cookie(headers, name) is None
+
+
 def _pairs(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str, str]]:
     """Yield each pair: its name as browsers know it, as the most lenient reader would read it, and its content."""
     for header, content in headers:

@@ -22,6 +22,8 @@ _CONNECT_TIMEOUT = 5.0  # seconds
 _TRY_AGAIN_AFTER = 1.0  # seconds
 _ASK_EVERY = 30.0  # seconds; a connection that a firewall has forgotten tells nothing, not even its end
 _EVERYBODY = ""
+_AWAY = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All the ways in which a connection is not to be had, a failover without a primary among them."""
 
 
 async def tell_changed(tx: AsyncConnection, user_id: str) -> None:
@@ -42,7 +44,7 @@ async def keep_hearing(url: SecretStr, changed: Callable[[str | None], None]) ->
     while True:
         try:
             await _hear(url, changed)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except _AWAY as error:  # the type alone: a text may quote the URL
             _log.warning("notices_not_heard", reason=type(error).__name__)
         await asyncio.sleep(_TRY_AGAIN_AFTER)
 

@@ -69,12 +69,12 @@ class Investor:
         try:
             return Reading(await call(self.gateway, bearer, *args, **kwargs), as_of)
         except BrokerSessionDead as refusal:
-            newer = await self._after_refusal(broker, refusal)
+            newer = await self._after_refusal(broker, _judged(refusal, call))
         bearer, as_of = await self._bearer(newer), self.clock.now()
         try:
             return Reading(await call(self.gateway, bearer, *args, **kwargs), as_of)
         except BrokerSessionDead as error:
-            await self._after_refusal(newer, error)
+            await self._after_refusal(newer, _judged(error, call))
             raise BrokerSessionExpired from error
 
     @property
@@ -138,6 +138,11 @@ class Investor:
             return False
         bearer = Bearer(self.user_id, self._opened(doubted), is_urgent=self.is_urgent)
         return await self.probes.is_alive(doubted.id, lambda: self.gateway.funds(bearer))
+
+
+def _judged(refusal: BrokerSessionDead, call: object) -> BrokerSessionDead:
+    """Return the refusal of a call; that of the funds is the second opinion itself."""
+    return BrokerSessionDead(is_doubtful=refusal.is_doubtful and call is not Gateway.funds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,9 @@ async def log_out_everywhere(caller: Caller) -> None:
         await ledger.lock(tx, caller.user_id)
         count = await store.end_all(tx, caller.user_id, now, store.LOGGED_OUT)
         is_needed = await watches.is_watched(tx, caller.user_id)
-        if caller.broker and not is_needed:
-            await store.disconnect(tx, caller.broker.id, now, store.LOGGED_OUT)
+        broker = await store.find_broker_session(tx, caller.user_id)  # as it is now: he may just have signed in anew
+        if broker and not is_needed:
+            await store.disconnect(tx, broker.id, now, store.LOGGED_OUT)
         facts = {"sessions": count}
         await ledger.write(tx, caller.user_id, "signed-out-everywhere", actor=caller.user_id, facts=facts)
     caller.remembered.forget(caller.user_id)

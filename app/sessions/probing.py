@@ -8,7 +8,7 @@ from app.broker.errors import BrokerSessionDead
 from app.clock import monotonic
 from app.trading import Funds
 
-_GOOD_FOR = 30.0  # seconds; a call that is refused to a good token is often polled
+_GOOD_FOR = 10.0  # seconds; a call that is refused to a good token is often polled
 _MOST = 10_000
 
 

@@ -122,9 +122,10 @@ async def end_all_sessions(*, investor: SignedIn, state: State) -> Response:
 
 
 def _gone(state: ProcessState) -> Response:
-    """Return an empty answer that has the browser drop the cookie, and whatever it keeps of ours."""
+    """Return an empty answer that has the browser drop both our cookies: no login begun before may end after this."""
     cookies, response = Cookies(state["settings"]), Response(status_code=204)
     cookies.expire(response, cookies.session)
+    cookies.expire(response, cookies.login)
     return response
 
 

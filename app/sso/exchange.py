@@ -20,11 +20,13 @@ from app.problems import (
     Problem,
     RateLimited,
     TemporarilyUnavailable,
+    UserBlocked,
     UserMismatch,
     problem_of,
 )
+from app.safeguards import watches
 from app.safeguards.audit import Ledger
-from app.safeguards.blocks import refuse_if_blocked
+from app.safeguards.blocks import has_block
 from app.sessions import store as sessions_store
 from app.sessions.asking import Means
 from app.sessions.lifetimes import broker_session_end, idle_end
@@ -33,6 +35,7 @@ from app.settings import Settings
 from app.sso import store
 from app.sso.attempts import read_attempts
 from app.sso.spending import Claim, claim, outcome_of
+from app.sso.switching import leave_to_switch
 from app.trading import Profile
 
 _log = logger(__name__)
@@ -63,6 +66,14 @@ class SignedInAgain:
     is_first: bool
 
 
+class _NotSent(Exception):
+    """Our own limits stopped an exchange before its first byte; its code is free again and nothing noted of it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.slug)
+        self.problem = problem
+
+
 class SignIn:
     """One replica's part in signing somebody in."""
 
@@ -85,16 +96,23 @@ class SignIn:
         claimed = await claim(self._db, self._clock, attempts, callback.auth_code)
         token = session_token(self._ring, attempts.key_id, claimed.attempt.id, callback.auth_code)
         try:
-            await (self._exchange(callback, claimed, token) if claimed.is_first else self._join(claimed, token))
+            await (self._exchange if claimed.is_first else self._join)(callback, claimed, token)
+        except _NotSent as stopped:
+            raise self._told(stopped.problem, callback, claimed) from stopped
         except Problem as problem:
-            problem.return_to = claimed.attempt.return_to
-            problem.is_switch_offered = problem.detail == _OTHER_CLIENT
-            raise
+            raise self._told(problem, callback, claimed) from None
         return SignedInAgain(token, claimed.attempt.return_to, claimed.is_first)
+
+    def _told(self, problem: Problem, callback: Callback, claimed: Claim) -> Problem:
+        """Return a problem with what its page needs: where one was going, and leave to switch where that is asked."""
+        problem.return_to = claimed.attempt.return_to
+        if problem.detail == _OTHER_CLIENT and callback.former_token:
+            problem.switch = leave_to_switch(self._ring, callback.former_token)
+        return problem
 
     async def _exchange(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
         try:
-            await self._refuse_other_client(callback, claimed)
+            await self._refuse_other_client(callback, claimed, callback.user_id.upper())
             login = await self._login(callback, claimed)
             profile = None if login.is_confirmed else await self._confirm(login, callback)
             broker_session_id = await self._begin_session(callback, claimed, token, login)
@@ -111,7 +129,7 @@ class SignIn:
             async with self._db.transaction() as tx:
                 await store.remember_user(tx, login.user_id, profile, self._clock.now())
 
-    async def _refuse_other_client(self, callback: Callback, claimed: Claim) -> None:
+    async def _refuse_other_client(self, callback: Callback, claimed: Claim, coming: str) -> None:
         """Leave whoever is signed in here alone, unless this sign-in was begun to take his place.
 
         What comes back is another's word in an address: it must not put an investor into somebody else's account.
@@ -120,7 +138,7 @@ class SignIn:
             return
         async with self._db.reading() as tx:
             former = await self._former(tx, callback)
-        if former and former.user_id != callback.user_id.upper() and self._is_live(former):
+        if former and former.user_id != coming and self._is_live(former):
             raise UserMismatch(_OTHER_CLIENT)
 
     async def _former(self, tx: Transaction, callback: Callback) -> sessions_store.Session | None:
@@ -133,10 +151,10 @@ class SignIn:
         """Exchange the code; what our own limits stopped was not sent, and may come again with the same code."""
         try:
             return await self._gateway.exchange(callback.user_id, callback.auth_code)
-        except (RateLimited, TemporarilyUnavailable):
+        except (RateLimited, TemporarilyUnavailable) as problem:
             async with self._db.transaction() as tx:
                 await store.unspend(tx, claimed.code_hash)
-            raise
+            raise _NotSent(problem) from problem
 
     async def _profile_or_end(self, login: BrokerLogin, broker_session_id: UUID) -> Profile | None:
         """Ask for the profile, and end the broker session just begun if its token is refused already."""
@@ -148,7 +166,7 @@ class SignIn:
                 await investor.is_token_dead(is_doubtful=refusal.is_doubtful)
             return None
 
-    async def _join(self, claimed: Claim, token: SecretStr) -> None:
+    async def _join(self, callback: Callback, claimed: Claim, token: SecretStr) -> None:
         """End as the first callback with this attempt and code ended, as long as its session has not been ended."""
         finished = await outcome_of(
             self._db, claimed, within=self._settings.broker_read_deadline + timedelta(seconds=4)
@@ -161,6 +179,7 @@ class SignIn:
             session = await sessions_store.find(tx, token_hash(token))
         if session is None or session.ended_reason:
             raise AuthCodeUsed
+        await self._refuse_other_client(callback, claimed, session.user_id)
 
     async def _confirm(self, login: BrokerLogin, callback: Callback) -> Profile | None:
         """Find out whose token this is where the exchange did not say.
@@ -195,6 +214,11 @@ class SignIn:
         return None
 
     async def _begin_session(self, callback: Callback, claimed: Claim, token: SecretStr, login: BrokerLogin) -> UUID:
+        """Store everything that a sign-in begins, and return the id of the broker session.
+
+        Raises `UserBlocked`; of a blocked user the broker session alone is stored, where an order of his is still
+        looked after: the token that did so until now has died with the exchange.
+        """
         now = self._clock.now()
         broker_session_id = _new_id()
         sealed = self._ring.seal(login.token, sessions_store.token_place(broker_session_id))
@@ -202,17 +226,27 @@ class SignIn:
         beginning = self._beginning(callback, login.user_id, token, now)
         facts = {"session": str(beginning.session_id), "brokerSession": str(broker_session_id)}
         async with self._db.transaction() as tx:
-            await refuse_if_blocked(tx, login.user_id)
-            await self._ledger.write(tx, login.user_id, "signed-in", actor=login.user_id, facts=facts)
-            await store.remember_user(tx, login.user_id, None, now)
-            await sessions_store.connect(tx, login.user_id, broker_session_id, sealed, now, dies_at)
-            if former := await self._former(tx, callback):
-                await sessions_store.end(tx, former.user_id, former.id, now, sessions_store.REPLACED)
-            await sessions_store.begin(tx, beginning)
-            await store.finish(tx, claimed.code_hash, now, store.SIGNED_IN, None)
-        for changed in {login.user_id, *([former.user_id] if former else [])}:
-            self._means.remembered.forget(changed)
+            await self._ledger.lock(tx, login.user_id)  # whoever blocks him holds it too: one of the two comes first
+            is_blocked = await has_block(tx, login.user_id)
+            if not is_blocked:
+                await self._ledger.write(tx, login.user_id, "signed-in", actor=login.user_id, facts=facts)
+                await store.remember_user(tx, login.user_id, None, now)
+            if not is_blocked or await watches.is_watched(tx, login.user_id):
+                await sessions_store.connect(tx, login.user_id, broker_session_id, sealed, now, dies_at)
+            if not is_blocked:
+                await self._end_former(tx, callback, now)
+                await sessions_store.begin(tx, beginning)
+                await store.finish(tx, claimed.code_hash, now, store.SIGNED_IN, None)
+        self._means.remembered.forget(login.user_id)
+        if is_blocked:
+            raise UserBlocked
         return broker_session_id
+
+    async def _end_former(self, tx: Transaction, callback: Callback, now: datetime) -> None:
+        """End the session that this browser had."""
+        if former := await self._former(tx, callback):
+            await sessions_store.end(tx, former.user_id, former.id, now, sessions_store.REPLACED)
+            self._means.remembered.forget(former.user_id)
 
     def _beginning(self, callback: Callback, user_id: str, token: SecretStr, now: datetime) -> sessions_store.Beginning:
         return sessions_store.Beginning(

@@ -34,6 +34,7 @@ from app.sso.attempts import LIFETIME, begin_attempt, read_attempts
 from app.sso.exchange import Callback, SignIn
 from app.sso.return_urls import return_url
 from app.sso.spending import were_left_alone
+from app.sso.switching import is_leave
 from app.urls import origin_of, web_url
 
 router = APIRouter(prefix="/sso", tags=["sign-in"])
@@ -84,8 +85,12 @@ Visit = Annotated[str, Depends(counted_visit)]
         "parameters": [
             _text_parameter("return_to", "Where to go after the sign-in, within FRONTEND_ORIGINS", is_required=False),
             _text_parameter(
-                SWITCH, "`true`: another client may take the place of the one who is signed in", is_required=False
+                SWITCH,
+                "As the `loginUrl` of `user-mismatch` has it: another client may take the place of the one "
+                "who is signed in",
+                is_required=False,
             ),
+            _text_parameter(_AGAIN, "Whatever it says: the page of help has been read", is_required=False),
         ]
     },
 )
@@ -98,8 +103,8 @@ async def begin_login(*, request: Request, state: State, _address: Visit) -> Res
     ring, cookie = key_ring(request), Cookies(settings).of(request, Cookies(settings).login)
     attempts = read_attempts(ring, cookie or "", state["clock"].now())
     if _AGAIN not in request.query_params and await were_left_alone(state["db"], attempts, state["clock"].now()):
-        return _help(settings, return_to)
-    may_switch = request.query_params.get(SWITCH) == "true"
+        return _help(request, settings, return_to)
+    may_switch = _has_leave(request, state)
     return _to_the_broker(state, begin_attempt(ring, attempts, return_to, state["clock"].now(), may_switch=may_switch))
 
 
@@ -122,6 +127,7 @@ async def finish_login(*, request: Request, state: State, address: Visit) -> Res
     """Come back from the broker: exchange the code, begin the session, go on to the return URL."""
     settings, cookies = state["settings"], Cookies(state["settings"])
     _refuse_strange_referer(request, settings)
+    _refuse_look_alike(request, cookies)
     done = await SignIn(settings, means_of(request)).complete(_callback(request, settings, cookies))
     if done.is_first:
         await state["limiter"].forgive_sign_in(address, visits=2)  # the way to the broker and the way back
@@ -129,6 +135,12 @@ async def finish_login(*, request: Request, state: State, address: Visit) -> Res
     age = int(settings.session_absolute_timeout.total_seconds())
     cookies.put(response, cookies.session, done.token.get_secret_value(), max_age=age)
     return response
+
+
+def _has_leave(request: Request, state: ProcessState) -> bool:
+    cookies = Cookies(state["settings"])
+    session = token_of_cookie(cookies.of(request, cookies.session))
+    return is_leave(key_ring(request), session, request.query_params.get(SWITCH))
 
 
 def _to_the_broker(state: ProcessState, cookie: str) -> Response:
@@ -180,6 +192,12 @@ def _refuse_strange_referer(request: Request, settings: Settings) -> None:
         raise CrossSiteRequest("This login was brought here by another site than the broker's.")
 
 
+def _refuse_look_alike(request: Request, cookies: Cookies) -> None:
+    """Refuse a callback where it can't be said who is signed in: he could be put into another's account unseen."""
+    if cookies.is_doubtful(request, cookies.session):
+        raise CrossSiteRequest("This browser has two cookies that call themselves ours. Delete them and begin again.")
+
+
 def _origin(referer: str) -> str | None:
     try:
         return origin_of(web_url(referer))
@@ -193,14 +211,16 @@ def _ask_first(settings: Settings, return_to: str) -> Response:
     return _page(settings, "Sign in with Gopocket", said, (("return_to", return_to),))
 
 
-def _help(settings: Settings, return_to: str) -> Response:
+def _help(request: Request, settings: Settings, return_to: str) -> Response:
     """Tell somebody whom the broker has not sent back what may be the reason, before he is sent there once more."""
     said = [
         "Two sign-ins were begun in this browser, and Gopocket has not sent you back from either.",
         "If its page said that the app is not active or not approved, please tell those who run this service.",
         "If you closed its page, or it did not take your password, simply try again.",
     ]
-    return _page(settings, "Did Gopocket not let you go on?", said, (("return_to", return_to), (_AGAIN, "true")))
+    leave = request.query_params.get(SWITCH)
+    fields = (("return_to", return_to), (_AGAIN, "true"), *(((SWITCH, leave),) if leave else ()))
+    return _page(settings, "Did Gopocket not let you go on?", said, fields)
 
 
 def _page(settings: Settings, title: str, said: list[str], fields: tuple[tuple[str, str], ...]) -> Response:

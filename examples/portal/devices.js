@@ -4,6 +4,8 @@ import { endEverySession, endOneSession, readSessions } from "./api.js";
 import { buttons, openDialog, unhurried } from "./dialogs.js";
 import { button, el, errorCard, table } from "./elements.js";
 import { dayAndTime, NONE } from "./format.js";
+import { tellProblem } from "./news.js";
+import { deviceName } from "./wording.js";
 
 // Open the list; `onGone` is called when this very device has been signed out.
 export async function openDevices(onGone) {
@@ -16,13 +18,14 @@ async function show(dialog, onGone) {
     const { sessions } = await readSessions();
     dialog.show("Your devices", list(dialog, sessions, onGone));
   } catch (problem) {
+    tellProblem(problem);
     dialog.show("Your devices", errorCard(problem, () => show(dialog, onGone)));
   }
 }
 
 function list(dialog, sessions, onGone) {
   const rows = table("Your devices", [
-    { title: "Device", show: (each) => `${each.userAgent ?? "Unknown browser"}${each.current ? " (this one)" : ""}` },
+    { title: "Device", show: (each) => `${deviceName(each.userAgent)}${each.current ? " (this one)" : ""}` },
     { title: "Network", show: (each) => each.addressPrefix ?? NONE },
     { title: "Last used", kind: "time", show: (each) => dayAndTime(each.lastSeenAt) },
     { title: "End", kind: "actions", show: (each) => (each.current ? "" : endButton(dialog, each, onGone)) },
@@ -30,7 +33,7 @@ function list(dialog, sessions, onGone) {
   const everywhere = button("Log out everywhere", () => end(dialog, everywhere, endEverySession, () => {
     dialog.close();
     onGone();
-  }), "danger", { "data-testid": "log-out-everywhere" });
+  }), "primary", { "data-testid": "log-out-everywhere" });
   return [rows, buttons(everywhere)];
 }
 
@@ -45,6 +48,7 @@ function end(dialog, pressed, ending, next) {
     try {
       await ending();
     } catch (problem) {
+      tellProblem(problem);
       if (problem.slug !== "not-found") return () => dialog.show("Your devices", errorCard(problem));
     }
     return next;

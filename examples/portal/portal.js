@@ -97,6 +97,7 @@ function banner(broker) {
 // A problem that somebody met, wherever it was: two of them concern the whole page.
 function judge(problem) {
   if (SIGNED_OUT.has(problem.slug)) showSignedOut(problem.title);
+  if (problem.slug === "user-blocked") showFailure(problem);
   if (problem.slug !== "broker-session-expired" || !portal.querySelector(".banner")?.hidden) return;
   portal.querySelector(".banner").hidden = false;
   lookAgain(); // the header tells the same as soon as the service does
@@ -122,7 +123,7 @@ async function lookAgain() {
     redraw(() => portal.querySelector("header").replaceWith(header(session)));
     portal.querySelector(".banner").hidden = session.broker.connected;
   } catch (problem) {
-    if (view === asking && SIGNED_OUT.has(problem.slug)) showSignedOut(problem.title);
+    if (view === asking) judge(problem);
   }
 }
 

@@ -31,6 +31,12 @@ export function terms(order) {
 }
 
 const NOUNS = { PLACE: "order", MODIFY: "change", CANCEL: "cancel", CONVERT: "conversion" };
+// The first sign that is found counts: most of them also say that they are Safari.
+const BROWSERS = [["Edg", "Edge"], ["OPR/", "Opera"], ["SamsungBrowser", "Samsung Internet"], ["Firefox", "Firefox"], ["FxiOS", "Firefox"],
+  ["CriOS", "Chrome"], ["Chrome", "Chrome"], ["Safari", "Safari"]];
+const SYSTEMS = [["Android", "Android"], ["iPhone", "iPhone"], ["iPad", "iPad"], ["Windows", "Windows"], ["Mac OS", "macOS"], ["CrOS", "ChromeOS"],
+  ["Linux", "Linux"]];
+
 export const nounOf = (action) => NOUNS[action] ?? "request";
 
 export function outcomeTitle({ action, outcome }) {
@@ -62,3 +68,10 @@ const REASONS = {
 
 // A reason is a slug of ours or the broker's own words.
 export const reasonText = (reason) => (reason ? REASONS[reason] ?? `The broker says: ${reason}` : "");
+
+// "Firefox on Android": what browsers say of themselves is long, and each names all the others too.
+export function deviceName(userAgent) {
+  const browser = BROWSERS.find(([sign]) => userAgent?.includes(sign))?.[1];
+  const system = SYSTEMS.find(([sign]) => userAgent?.includes(sign))?.[1];
+  return [browser ?? userAgent?.split(/[ /]/)[0] ?? "Unknown browser", system].filter(Boolean).join(" on ");
+}

@@ -18,7 +18,7 @@ async def test_another_device_is_ended_and_then_all_are(
         dialog = portal.get_by_role("dialog")
         await expect(dialog.get_by_role("row")).to_have_count(4)
         await expect(dialog).to_contain_text("127.0.0.0/24")
-        await expect(dialog).to_contain_text("(this one)")
+        await expect(dialog).to_contain_text("python-httpx (this one)")
         await dialog.get_by_role("button", name="Log out", exact=True).first.click()
         await expect(dialog.get_by_role("row")).to_have_count(3)
         left = [slug(await each.get("/v1/session")) if await is_out(each) else "in" for each in (phone, desk)]
@@ -48,6 +48,18 @@ async def test_another_client_is_asked_whether_he_takes_the_place_of_the_first(p
     await portal.get_by_role("button", name="Log in").click()
     await expect(portal.get_by_test_id("investor-name")).to_have_text("Farhan Qureshi")
     await settled(portal, "funds", "ready")
+
+
+async def test_a_device_has_a_short_name(page: Page) -> None:
+    await sign_in(page)
+    await page.get_by_test_id("devices").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("Chrome on Linux (this one)")
+
+
+async def test_whoever_is_out_meanwhile_is_told_by_the_list_of_devices(portal: Page, context: BrowserContext) -> None:
+    await context.clear_cookies()
+    await portal.get_by_test_id("devices").click()
+    await expect(portal.get_by_test_id("sign-in")).to_be_visible()
 
 
 async def test_the_name_and_the_time_of_the_sign_in_are_shown(page: Page) -> None:

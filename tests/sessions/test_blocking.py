@@ -135,6 +135,53 @@ async def test_a_stranger_can_be_blocked_before_he_comes(
     assert await replicas.store.rows.fetchval("SELECT count(*) FROM broker_sessions") == 0
 
 
+async def test_an_unknown_order_of_a_blocked_user_is_still_looked_after(
+    replicas: Replicas, broker: SimulatedBroker, given: dict[str, str]
+) -> None:
+    """A sign-in at the broker kills the token that looks after it; the new one takes its place, and he stays out."""
+    async with trading(replicas.first, broker) as asha:
+        broker.order_switches(shownAfterSeconds=600)
+        broker.break_call("place", "hanging", times=1, after=True)
+        placed = await asha.place()
+        assert placed.status_code == 202
+        await said("users", "block", "--user", "AB1234", *WHY, given=given)
+        again = await asha.sign_in(broker)
+        assert (again.status_code, slug(again)) == (403, "user-blocked")
+    broker.clear_order_switches()
+    placement_id = placed.json()["placementId"]
+
+    async def is_found() -> bool:
+        await replicas.store.ask_for_a_look()
+        return bool((await replicas.store.intent(placement_id))["state"] == "accepted")
+
+    await until(is_found)
+
+
+async def test_a_block_that_comes_while_somebody_signs_in_leaves_no_session_behind(
+    replicas: Replicas, broker: SimulatedBroker, given: dict[str, str], blocking_database: str
+) -> None:
+    async with trading(replicas.first, broker) as asha, Browser(replicas.second) as late:
+        await late.begin_login()
+        holder = await asyncpg.connect(blocking_database)
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT 1 FROM ledger_heads WHERE chain = 'AB1234' FOR UPDATE")
+                coming = asyncio.create_task(late.come_back(broker.code_for("AB1234")))
+
+                async def waits() -> bool:
+                    return bool(await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+                await until(waits)
+                await replicas.store.rows.execute("INSERT INTO blocks VALUES ('AB1234', 'a drill', 'Meera', now())")
+            answer = await coming
+        finally:
+            await holder.close()
+        assert (answer.status_code, slug(answer)) == (403, "user-blocked")
+        await said("users", "unblock", "--user", "AB1234", *WHY, given=given)
+        assert slug(await late.get("/v1/session")) == "not-signed-in"
+        assert asha.cookies["session"]
+
+
 async def test_users_are_listed_and_shown(replicas: Replicas, broker: SimulatedBroker, given: dict[str, str]) -> None:
     assert await said("users", "list", given=given) == "Nobody has signed in yet."
     async with (

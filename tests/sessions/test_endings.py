@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from app.safeguards.notices import keep_hearing
 from tests.conftest import create_clone, empty
 from tests.support.clock import SettableClock
 from tests.support.investor import Browser, signed_in, slug
@@ -230,3 +232,14 @@ async def test_who_asks_all_the_time_is_out_on_his_own_replica_at_once(
         assert (await asha.delete("/v1/session")).status_code == 204
         await asking
         assert slug(await thief.get("/v1/session")) == "not-signed-in"
+
+
+async def test_no_failure_of_the_line_ends_the_listening(endings_database: str) -> None:
+    """A failover in which there is no primary for a moment is none that the driver calls a lost connection."""
+    heard: list[str | None] = []
+    nowhere = SecretStr(f"{endings_database}&target_session_attrs=standby")
+    listening = asyncio.create_task(keep_hearing(nowhere, heard.append))
+    done, _ = await asyncio.wait([listening], timeout=1.5)
+    assert not done
+    listening.cancel()
+    assert heard == []

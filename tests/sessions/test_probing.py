@@ -56,6 +56,14 @@ async def test_many_who_doubt_ask_once(asha: Browser, broker: SimulatedBroker) -
     assert len(broker.received("funds")) == 1
 
 
+async def test_the_funds_are_the_second_opinion_themselves(asha: Browser, broker: SimulatedBroker) -> None:
+    broker.break_call("holdings", "dead403")
+    assert slug(await asha.get("/v1/holdings")) == "broker-fault"
+    broker.break_call("funds", "dead403")
+    assert slug(await asha.get("/v1/funds")) == "broker-session-expired", "although they answered a moment ago"
+    assert not await is_connected(asha)
+
+
 async def test_a_probe_that_proves_nothing_ends_nothing(asha: Browser, broker: SimulatedBroker) -> None:
     broker.break_call("holdings", "dead403")
     broker.break_call("funds", "http503")

@@ -94,11 +94,15 @@ async def test_a_reload_after_a_minute_or_after_logging_out_signs_nobody_in(
         await browser.begin_login()
         parameters = broker.code_for("AB1234")
         await browser.come_back(parameters)
+        kept = browser.cookies["login"]
         await browser.delete("/v1/session")
         after_log_out = await browser.come_back(parameters)
+        browser.cookies.set("login", kept)
+        with_a_kept_cookie = await browser.come_back(parameters)
         clock.advance(timedelta(seconds=61))
         after_a_minute = await browser.come_back(parameters)
-    for answer in (after_log_out, after_a_minute):
+    assert (after_log_out.status_code, slug(after_log_out)) == (400, "login-attempt-missing")
+    for answer in (with_a_kept_cookie, after_a_minute):
         assert (answer.status_code, slug(answer)) == (409, "auth-code-used")
         assert "set-cookie" not in answer.headers
 

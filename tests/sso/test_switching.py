@@ -1,5 +1,6 @@
 """Another client comes back than the one who is signed in; and somebody whom the broker does not send back at all."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -40,7 +41,7 @@ async def test_another_client_leaves_the_session_alone_and_is_offered_to_switch(
     answer = await asha.come_back(broker.code_for("FO5678"))
     assert (answer.status_code, slug(answer)) == (403, "user-mismatch")
     assert "set-cookie" not in answer.headers
-    assert answer.json()["loginUrl"] == f"{service.url}/sso/login?switch=true"
+    assert answer.json()["loginUrl"].startswith(f"{service.url}/sso/login?switch=k1.")
     assert (await who(asha), asha.cookies["session"]) == ("AB1234", kept)
     assert (await asha.get("/v1/funds")).status_code == 200
     assert len(broker.received("exchange")) == exchanged, "his code is worth nothing to whoever is signed in"
@@ -65,7 +66,7 @@ async def test_reloading_the_refusal_says_the_same(asha: Browser, service: Servi
     for _ in range(2):
         answer = await asha.come_back(parameters)
         assert (answer.status_code, slug(answer)) == (403, "user-mismatch")
-        assert answer.json()["loginUrl"] == f"{service.url}/sso/login?switch=true"
+        assert answer.json()["loginUrl"].startswith(f"{service.url}/sso/login?switch=k1.")
     assert await who(asha) == "AB1234"
 
 
@@ -87,15 +88,75 @@ async def test_whoever_is_signed_out_by_now_is_no_hindrance(
         assert await who(browser) == "FO5678"
 
 
-async def test_another_site_can_not_have_the_client_switched(asha: Browser, broker: SimulatedBroker) -> None:
-    foreign = PERSON | {"Sec-Fetch-Site": "cross-site"}
-    page = await asha.get("/sso/login", params={"switch": "true"}, headers=foreign)
+async def leave_of(browser: Browser, broker: SimulatedBroker, other: str = "FO5678") -> str:
+    """Return the leave to switch that a browser is given when another client comes back."""
+    await browser.begin_login()
+    answer = await browser.come_back(broker.code_for(other))
+    return str(answer.json()["loginUrl"]).rpartition("switch=")[2]
+
+
+@pytest.mark.parametrize("site", ["same-site", "same-origin", "none", None])
+async def test_nobody_else_can_have_the_client_switched(
+    asha: Browser, service: Service, broker: SimulatedBroker, site: str | None
+) -> None:
+    """Whatever led here: a link, a sibling host, a code on a poster; and whatever its author has of his own."""
+    headers = PERSON | ({"Sec-Fetch-Site": site} if site else {})
+    async with signed_in(service, broker, "FO5678") as attacker:
+        of_another_session = await leave_of(attacker, broker, "AB1234")
+    for leave in ("true", "", "k1.", "k9.AAAA", "k1." + "A" * 43, of_another_session, "é"):
+        begun = await asha.get("/sso/login", params={"switch": leave}, headers=headers)
+        assert begun.status_code == 303
+        answer = await asha.come_back(broker.code_for("FO5678"))
+        assert (answer.status_code, slug(answer)) == (403, "user-mismatch")
+    assert await who(asha) == "AB1234"
+
+
+async def test_the_page_of_help_keeps_the_leave(asha: Browser, broker: SimulatedBroker, clock: SettableClock) -> None:
+    leave = await leave_of(asha, broker)
+    for _ in range(2):
+        await asha.begin_login()
+    clock.advance(timedelta(seconds=31))
+    page = await asha.get("/sso/login", params={"switch": leave}, headers=PERSON)
     assert page.status_code == 200
     action, fields = form_of(page.text)
-    assert "switch" not in fields
-    await asha.get(action, params=fields, headers=PERSON | {"Sec-Fetch-Site": "same-origin"})
-    assert slug(await asha.come_back(broker.code_for("FO5678"))) == "user-mismatch"
+    assert (await asha.get(action, params=fields, headers=PERSON)).status_code == 303
+    assert (await asha.come_back(broker.code_for("FO5678"))).status_code == 303
+    assert await who(asha) == "FO5678"
+
+
+async def test_where_a_look_alike_hides_who_is_signed_in_nobody_takes_his_place(
+    asha: Browser, broker: SimulatedBroker
+) -> None:
+    await asha.begin_login()
+    session, login = asha.cookies["session"], asha.cookies["login"]
+    for cookies in (f"session={session}; login={login}; \xa0session=x", f"session={session}; session=y; login={login}"):
+        headers = {b"Cookie": cookies.encode("latin-1")}
+        answer = await asha.get("/sso/callback", params=broker.code_for("FO5678"), headers=headers)
+        assert (answer.status_code, slug(answer)) == (403, "cross-site-request")
+        assert "set-cookie" not in answer.headers
     assert await who(asha) == "AB1234"
+
+
+async def test_a_reload_puts_nobody_into_the_place_of_another(service: Service, broker: SimulatedBroker) -> None:
+    """Two clients come back in two tabs at the same moment; whoever reloads his later finds the other one there."""
+    async with Browser(service) as browser:
+        for tab in (1, 2):
+            await browser.begin_login(f"{service.url}/tab{tab}")
+        codes = [broker.code_for("AB1234"), broker.code_for("FO5678")]
+        cookies = {"Cookie": f"login={browser.cookies['login']}"}
+        backs = await asyncio.gather(*(browser.get("/sso/callback", params=each, headers=cookies) for each in codes))
+        assert [each.status_code for each in backs] == [303, 303]
+        there = await who(browser)
+        others = codes[0 if there == "FO5678" else 1]
+        assert slug(await browser.come_back(others)) == "user-mismatch"
+        assert await who(browser) == there
+
+
+async def test_a_log_out_ends_the_logins_that_were_begun(asha: Browser, broker: SimulatedBroker) -> None:
+    await asha.begin_login()
+    answer = await asha.delete("/v1/session")
+    assert sorted(each.split("=")[0] for each in answer.headers.get_list("set-cookie")) == ["login", "session"]
+    assert slug(await asha.come_back(broker.code_for("FO5678"))) == "login-attempt-missing"
 
 
 async def test_whoever_is_not_sent_back_twice_is_told_why_that_may_be(
