@@ -1,9 +1,12 @@
 """Postgres: short visible transactions, never held across a call to the broker, and an honest 503 when it is gone."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from pydantic import SecretStr
@@ -29,6 +32,10 @@ _UNAVAILABLE = (
 _READ_ONLY = "25006"
 _PERMIT_TIMEOUT = 1.0  # seconds; whoever waits longer for leave to call is better told so
 _PERMIT_CONNECTIONS = 4  # a replica's; each is held for less than a millisecond
+
+
+class Unconnected(ConnectionError):
+    """Why no connection could be made, in a sentence of ours: the driver's own may quote the URL, password and all."""
 
 
 async def open_pool(url: SecretStr) -> asyncpg.Pool:  # type: ignore[no-any-unimported]  # asyncpg has no types
@@ -61,8 +68,12 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
             return await asyncpg.connect(
                 url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=_STATEMENT_TIMEOUT
             )
-        except ValueError:  # its text may quote the URL, password and all
-            raise ConnectionError("the URL can't be read") from None
+        except TimeoutError:  # which is told apart from that of a statement
+            raise Unconnected("The database can't be reached: it did not answer in time.") from None
+        except (OSError, ValueError) as error:
+            if told := _wrong_with(error, url):
+                raise Unconnected(told) from None
+            raise
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -75,6 +86,34 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "checkout", _pass_over_the_closed)
     return engine
+
+
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_UNTRUSTED = (
+    "The database's certificate is not to be trusted: it is not of the authority in sslrootcert, not for this host, or "
+    "out of date."
+)
+_NO_TLS = (
+    "No encrypted connection to the database can be made: it speaks no TLS that we do, or a file of "
+    f"{', '.join(_FILES)} is no such thing."
+)
+_NO_AUTHORITY = "sslmode asks for the database's certificate to be checked, and no sslrootcert says by which authority."
+
+
+def _wrong_with(error: OSError | ValueError, url: SecretStr) -> str | None:
+    """Return what is wrong with the URL or the encryption that it asks for, none if it is something else."""
+    if isinstance(error, ssl.SSLError):  # before the ValueErrors, of which a certificate's is one
+        return _UNTRUSTED if isinstance(error, ssl.SSLCertVerificationError) else _NO_TLS
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return _NO_AUTHORITY if "root certificate" in str(error) else "The database's URL says what can't be done."
+    if isinstance(error, ValueError):
+        return "The database's URL can't be read."
+    if isinstance(error, FileNotFoundError):  # a socket's, unless
+        given = parse_qs(urlsplit(url.get_secret_value()).query)
+        lacking = [name for name in _FILES for path in given.get(name, ()) if not Path(path).exists()]
+        return f"There is no file where the database's URL names one as {' and '.join(lacking)}." if lacking else None
+    is_refused = "rejected SSL upgrade" in str(error)
+    return "The database offers no encryption, and sslmode asks for it." if is_refused else None
 
 
 Transaction = AsyncConnection
@@ -135,7 +174,7 @@ async def told_as_unavailable() -> AsyncIterator[None]:
     try:
         yield
     except (OSError, PoolExhausted, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        _log.error("database_unavailable", error=type(error).__name__)
+        _log.error("database_unavailable", error=str(error) if isinstance(error, Unconnected) else type(error).__name__)
         raise TemporarilyUnavailable from error
     except (DBAPIError, asyncpg.PostgresError) as error:
         is_gone = isinstance(error, DBAPIError) and (error.connection_invalidated or _is_ending(error))
@@ -148,6 +187,10 @@ async def told_as_unavailable() -> AsyncIterator[None]:
 def reason_of(problem: TemporarilyUnavailable) -> str:
     """Return why the database is not to be had, for an operator; what the server says quotes no secret."""
     error = _driver_error(problem.__cause__)
+    if isinstance(error, Unconnected):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "The database did not answer in time: it is out of reach, too busy, or somebody holds what is asked for."
     said = getattr(error, "message", None) or str(getattr(error, "__cause__", None) or "")
     return f"The database can't be used: {said}." if _state_of(error) else "The database can't be reached."
 

@@ -22,7 +22,7 @@ from app.safeguards.counting_redis import RedisPermits
 from app.safeguards.notices import keep_hearing
 from app.safeguards.rate_policy import Policy
 from app.safeguards.ratelimit import RateLimiter, keep_purging
-from app.safeguards.rekeying import head_key_ids
+from app.safeguards.rekeying import chains_of, head_key_ids
 from app.safeguards.sealing import KeyRing
 from app.sessions.asking import Means
 from app.sessions.probing import Probes
@@ -33,6 +33,8 @@ from app.settings import Settings
 from app.tables import SCHEMA_REVISION
 
 _log = logger("resources")
+
+_MOST_NAMED = 5  # chains, in a sentence that somebody has to read
 
 
 class NotReady(Exception):
@@ -143,7 +145,18 @@ async def _erase_expired_tokens(db: Database, clock: Clock) -> None:
 
 async def _refuse_missing_keys(db: Database, ring: KeyRing) -> None:
     async with db.reading() as tx:
-        needed = {"stored tokens": await key_ids_in_use(tx), "heads of the ledger": await head_key_ids(tx)}
-    lacking = {what: ", ".join(sorted(key_ids - ring.key_ids)) for what, key_ids in needed.items()}
-    if told := [f"ENCRYPTION_KEYS lacks {ids}, by which {what} are sealed." for what, ids in lacking.items() if ids]:
+        for_tokens = await key_ids_in_use(tx) - ring.key_ids
+        for_heads = await head_key_ids(tx) - ring.key_ids
+        chains, count = await chains_of(tx, for_heads, _MOST_NAMED)
+    told = []
+    if for_tokens:
+        told.append(f"ENCRYPTION_KEYS lacks {', '.join(sorted(for_tokens))}, by which stored tokens are sealed.")
+    if for_heads:
+        more = f" and {count - len(chains)} more" if count > len(chains) else ""
+        told.append(
+            f"ENCRYPTION_KEYS lacks {', '.join(sorted(for_heads))}, by which heads of the ledger are sealed: "
+            f"{', '.join(chains)}{more}. Add the key to ENCRYPTION_KEYS or, where nobody has it any more, give it up "
+            "with `partner keys forget KEY`."
+        )
+    if told:
         raise NotReady(" ".join(told))

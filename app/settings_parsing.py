@@ -17,6 +17,8 @@ KEY_LENGTH = 32  # AES-256
 _DATABASE_SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9_]+)?://")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.%-]*)(:[0-9]{1,5})?")
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_REDIS_TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+"""Files for a store of an authority of one's own. Nothing that would switch the check of its certificate off."""
 _REDIS_DATABASE = re.compile(r"[0-9]{1,5}")
 KEY_ID = re.compile(r"^[A-Za-z0-9_-]{1,32}$")
 
@@ -108,8 +110,10 @@ def _is_redis_url(url: str) -> bool:
     path, is_socket = parts.path.strip("/"), parts.scheme == "unix"
     numbers = [*query.get("db", []), *([path] if path and not is_socket else [])]
     has_place = bool(path) if is_socket else bool(parts.hostname) and (parts.port or 1) > 0 and "@" not in path
-    is_known = parts.scheme in _REDIS_SCHEMES and query.keys() <= {"db"}
-    return has_place and is_known and all(_REDIS_DATABASE.fullmatch(each) for each in numbers)
+    known = {"db", *_REDIS_TLS} if parts.scheme == "rediss" else {"db"}
+    is_known = parts.scheme in _REDIS_SCHEMES and query.keys() <= known
+    has_certificate = "ssl_certfile" in query or "ssl_keyfile" not in query  # a key alone certifies nothing
+    return has_place and is_known and has_certificate and all(_REDIS_DATABASE.fullmatch(each) for each in numbers)
 
 
 def reuse_times(text: object) -> object:

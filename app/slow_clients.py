@@ -18,7 +18,8 @@ from app.observability import logger
 HEAD_PATIENCE = 10.0
 """Seconds until a head is complete; it is a few hundred bytes, sent in one piece by every browser and proxy."""
 ANSWER_PATIENCE = 30.0
-"""Seconds for which an answer may stay unread, beyond what two kernels hold; a phone is out of a tunnel by then."""
+"""Seconds in which somebody has to read something of his answer, beyond what two kernels hold; a phone is out of a
+tunnel by then. Whoever reads on, however slowly, gets all of it."""
 MAX_HEAD = 64 * 1024
 """Bytes of a head that is not complete. The gates refuse less in words; this is for what never reaches them."""
 
@@ -41,7 +42,9 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head_timer: TimerHandle | None = None
         self._answer_timer: TimerHandle | None = None
+        self._unread = 0
         self._is_in_head = False
+        self._has_ended_one = False
         self._head_size = 0
 
     @override
@@ -54,15 +57,18 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._stop_waiting_for_head()
         self._stop_waiting_for_reader()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it after an RST; it would find nobody
 
     @override
     def data_received(self, data: bytes) -> None:
+        self._has_ended_one = False
         super().data_received(data)
         if self.transport.is_closing():
             self._wait_for_reader()
             return
         if self._is_in_head:
-            self._head_size += len(data)
+            if not self._has_ended_one:  # else how much of it is head nobody says, and one read holds little
+                self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self._drop("head_too_large")
                 return
@@ -86,6 +92,11 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._stop_waiting_for_head()
         self._is_in_head = False
         super().on_headers_complete()
+
+    @override
+    def on_message_complete(self) -> None:
+        self._has_ended_one = True
+        super().on_message_complete()
 
     @override
     def on_response_complete(self) -> None:
@@ -136,13 +147,22 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _wait_for_reader(self) -> None:
         """Let the time for reading begin; a connection that is closed stays open until the last byte has gone."""
-        if self._answer_timer is None:
-            self._answer_timer = self.loop.call_later(self.answer_patience, self._drop, "answer_not_read")
+        if self._answer_timer is None and self in self.connections:  # a late answer may find nobody any more
+            self._unread = self.transport.get_write_buffer_size()
+            self._answer_timer = self.loop.call_later(self.answer_patience, self._look_for_reader)
 
     def _stop_waiting_for_reader(self) -> None:
         if self._answer_timer is not None:
             self._answer_timer.cancel()
             self._answer_timer = None
+
+    def _look_for_reader(self) -> None:
+        """Wait on for somebody who has read something since the last look."""
+        self._answer_timer = None
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._wait_for_reader()
+        else:
+            self._drop("answer_not_read")
 
     def _give_up_head(self) -> None:
         self._head_timer = None

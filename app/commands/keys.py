@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -11,11 +12,14 @@ from app.clock import Clock, random_bytes
 from app.commands.opening import CannotDo, Desk, run
 from app.commands.options import Actor, Reason
 from app.commands.speaking import AsJson, complain, counted, fail, say
+from app.db import Database
 from app.safeguards.audit import SYSTEM, Fact
 from app.safeguards.rekeying import (
     MOST_IN_A_BATCH,
     Need,
     Rekeyed,
+    is_younger,
+    last_uses,
     needs,
     rekey_heads,
     rekey_tokens,
@@ -27,8 +31,10 @@ from app.settings_parsing import KEY_ID, KEY_LENGTH
 keys = typer.Typer(no_args_is_help=True, help="The keys that seal what is stored.")
 
 _MOST_NAMED = 10
+_LATELY = timedelta(hours=1)  # a service that runs signs somebody in or writes a row within it
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The lost key's id.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it although it looks as if the service had newer keys.")]
 Batch = Annotated[int, typer.Option(min=1, max=MOST_IN_A_BATCH, help="How many are sealed anew in one transaction.")]
 
 
@@ -59,12 +65,19 @@ def generate(
 
 @keys.command()
 def rekey(
-    *, batch: Batch = 500, reason: Reason = "a change of keys", actor: Actor = "operator", as_json: AsJson = False
+    *,
+    batch: Batch = 500,
+    reason: Reason = "a change of keys",
+    actor: Actor = "operator",
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Seal anew with the first key what other keys have sealed, while the service runs; it may be run again."""
 
     async def work(desk: Desk) -> _Done:
         first = desk.ring.sealing_key_id
+        if not force:
+            await _refuse_old_ring(desk.db, first)
         async with desk.db.transaction() as tx:
             await erase_expired(tx, Clock().now())
         tokens = await rekey_tokens(desk.db, desk.ring, token_place, batch)
@@ -91,7 +104,7 @@ def rekey(
 
 
 @keys.command()
-def forget(key_id: KeyId, *, reason: Reason, actor: Actor, as_json: AsJson = False) -> None:
+def forget(key_id: KeyId, *, reason: Reason, actor: Actor, force: Force = False, as_json: AsJson = False) -> None:
     """Give up what only a lost key opens: its users sign in again, and its chains of the ledger go on and say so."""
 
     async def give_up(desk: Desk) -> tuple[int, int]:
@@ -100,6 +113,12 @@ def forget(key_id: KeyId, *, reason: Reason, actor: Actor, as_json: AsJson = Fal
                 f"{key_id} is in ENCRYPTION_KEYS, so nothing is lost: `partner keys rekey` moves what needs it."
             )
         found = await sealed_by(desk.db, key_id)
+        ago = (await last_uses(desk.db)).get(key_id)
+        if found and ago is not None and ago < _LATELY and not force:
+            raise CannotDo(
+                f"{key_id} is in use by a running service; it sealed something {_minutes(ago)} ago. Is this ring the "
+                "newest? Add the key to ENCRYPTION_KEYS or, if nobody has it any more, say --force."
+            )
         for owner, broker_session in found.items():
             async with desk.db.transaction() as tx:
                 facts = {"key": key_id, "reason": reason}
@@ -116,6 +135,25 @@ def forget(key_id: KeyId, *, reason: Reason, actor: Actor, as_json: AsJson = Fal
         f"{counted(chains, 'chain')} of the ledger went on, each with a row that says so."
     )
     say(sentence, {"key": key_id, "tokens": tokens, "chains": chains}, as_json=as_json)
+
+
+async def _refuse_old_ring(db: Database, first: str) -> None:
+    """Refuse to move everything back to a key that the service has left.
+
+    That a key was in use later than the first one proves nothing, since a quiet service has sealed nothing yet with
+    the key that was promoted; but then it is also the older of the two.
+    """
+    uses = await last_uses(db)
+    newest = min(uses, key=lambda key_id: uses[key_id], default=first)
+    if newest != first and uses[newest] < _LATELY and await is_younger(db, newest, first):
+        raise CannotDo(
+            f"Running replicas still seal with {newest}, {_minutes(uses[newest])} ago, which is younger than {first}: "
+            "is this ring the newest? If it is, say --force."
+        )
+
+
+def _minutes(ago: timedelta) -> str:
+    return counted(max(0, int(ago.total_seconds() // 60)), "minute")
 
 
 def _amount(tokens: int, heads: int) -> str:

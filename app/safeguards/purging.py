@@ -4,9 +4,11 @@ A row that somebody is writing is passed over and goes the next time. What nobod
 after, never goes, however old it is; nor does the ledger, whose chains begin with their first row or prove nothing.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, literal, or_, select, true, tuple_, update
 
@@ -167,15 +169,20 @@ async def _delete(db: Database, table: Table, batch: int, *conditions: ColumnEle
 
 
 async def _delete_intents(db: Database, batch: int, *conditions: ColumnElement[bool]) -> Counts:
-    """Delete intents, each in one transaction with the orders that came from it."""
+    """Delete intents, each in one transaction with the orders that came from it; while one is held, all of it stays."""
     free = select(_i.id).where(*conditions).limit(batch).with_for_update(skip_locked=True)
-    gone = Counts()
+    gone, staying = Counts(), list[UUID]()
     while True:
         async with db.transaction() as tx:
-            ids = (await tx.scalars(free)).all()
-            orders = await tx.execute(delete(seen_orders).where(_o.intent_id.in_(ids)))
-            await tx.execute(delete(intents).where(_i.id.in_(ids)))
-        gone += Counts(intents=len(ids), orders=orders.rowcount)
+            ids = (await tx.scalars(free.where(_i.id.not_in(staying)))).all()
+            of_these = select(_o.intent_id, _o.order_no).where(_o.intent_id.in_(ids))
+            taken = Counter(row.intent_id for row in await tx.execute(of_these.with_for_update(skip_locked=True)))
+            there_are = Counter(row.intent_id for row in await tx.execute(of_these))
+            whole = [each for each in ids if taken[each] == there_are[each]]
+            orders = await tx.execute(delete(seen_orders).where(_o.intent_id.in_(whole)))
+            await tx.execute(delete(intents).where(_i.id.in_(whole)))
+        staying += set(ids).difference(whole)
+        gone += Counts(intents=len(whole), orders=orders.rowcount)
         if len(ids) < batch:
             return gone
 

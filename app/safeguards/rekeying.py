@@ -7,12 +7,26 @@ ledger always wins, and what was passed over has another turn.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, LargeBinary, RowMapping, Text, func, literal, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    LargeBinary,
+    RowMapping,
+    Text,
+    and_,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -169,6 +183,37 @@ async def head_key_ids(tx: AsyncConnection) -> frozenset[str]:
     return frozenset(found)
 
 
+async def chains_of(tx: AsyncConnection, key_ids: Collection[str], most: int) -> tuple[Sequence[str], int]:
+    """Return the names of the first chains whose heads one of these keys has sealed, and how many there are of them."""
+    theirs = HEADS.is_sealed, HEADS.key_id.in_(key_ids)
+    names = (await tx.scalars(select(HEADS.owner).where(*theirs).order_by(HEADS.owner).limit(most))).all()
+    return names, (await tx.execute(select(func.count()).select_from(ledger_heads).where(*theirs))).scalar_one()
+
+
+async def last_uses(db: Database) -> dict[str, timedelta]:
+    """Return, by the id of each key, how long ago it sealed a token or signed the last row of a chain, the latest."""
+    is_last = and_(ledger.c.chain == ledger_heads.c.chain, ledger.c.number == ledger_heads.c.number)
+    signed = select(ledger.c.key_id, ledger.c.at).join(ledger_heads, is_last)
+    sealed = select(TOKENS.key_id, broker_sessions.c.connected_at).where(TOKENS.is_sealed)
+    used = union_all(signed, sealed).subquery("used")
+    ago = func.clock_timestamp() - func.max(used.c.at)
+    async with db.reading() as tx:
+        return {row[0]: row[1] for row in await tx.execute(select(used.c.key_id, ago).group_by(used.c.key_id))}
+
+
+async def is_younger(db: Database, key_id: str, than: str, *, at_once: int = _COUNTED_AT_ONCE) -> bool:
+    """Say whether a key signed its first row of the ledger after the other one, which has signed some; reads it all."""
+    firsts = dict[str, datetime]()
+    async with db.reading() as tx:
+        async for part in _parts(tx, at_once):
+            found = await tx.execute(
+                select(ledger.c.key_id, func.min(ledger.c.at)).where(*part).group_by(ledger.c.key_id)
+            )
+            for signer, first in found:
+                firsts[signer] = min(first, firsts.get(signer, first))
+    return than in firsts and (key_id not in firsts or firsts[key_id] > firsts[than])
+
+
 async def needs(db: Database, *, at_once: int = _COUNTED_AT_ONCE) -> dict[str, Need]:
     """Return, by the id of each key that something stored needs, how much there is; reads the whole ledger."""
     async with db.reading() as tx:
@@ -195,17 +240,25 @@ async def _counted(tx: AsyncConnection, kept: Kept) -> Counter[str]:
 
 
 async def _rows_by_key(tx: AsyncConnection, at_once: int) -> Counter[str]:
-    """Count the ledger's rows by the keys that signed them, part by part in the order of its primary key."""
-    place, counted = tuple_(ledger.c.chain, ledger.c.number), Counter[str]()
+    """Count the ledger's rows by the keys that signed them."""
+    counted = Counter[str]()
+    async for part in _parts(tx, at_once):
+        found = await tx.execute(select(ledger.c.key_id, func.count()).where(*part).group_by(ledger.c.key_id))
+        counted.update({row[0]: row[1] for row in found})
+    return counted
+
+
+async def _parts(tx: AsyncConnection, at_once: int) -> AsyncIterator[Sequence[ColumnElement[bool]]]:
+    """Yield conditions that are the ledger, part by part in the order of its primary key."""
+    place = tuple_(ledger.c.chain, ledger.c.number)
     ends = (
         select(ledger.c.chain, ledger.c.number).order_by(ledger.c.chain, ledger.c.number).offset(at_once - 1).limit(1)
     )
-    by_key = select(ledger.c.key_id, func.count()).group_by(ledger.c.key_id)
     since = place > ("", 0)
     while True:
         end = (await tx.execute(ends.where(since))).one_or_none()
-        part = by_key.where(since) if end is None else by_key.where(since, place <= (end.chain, end.number))
-        counted.update({row[0]: row[1] for row in await tx.execute(part)})
         if end is None:
-            return counted
+            yield (since,)
+            return
+        yield since, place <= (end.chain, end.number)
         since = place > (end.chain, end.number)

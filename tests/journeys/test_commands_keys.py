@@ -16,7 +16,17 @@ from app.clock import Clock
 from app.db import Database
 from app.safeguards.audit import SYSTEM
 from app.safeguards.audit_verifying import verify
-from app.safeguards.rekeying import HEADS, TOKENS, Need, head_key_ids, needs, put_back, read_batch, rekey_heads
+from app.safeguards.rekeying import (
+    HEADS,
+    TOKENS,
+    Need,
+    head_key_ids,
+    is_younger,
+    needs,
+    put_back,
+    read_batch,
+    rekey_heads,
+)
 from app.safeguards.sealing import KeyRing, Sealed
 from app.sessions.store import token_place
 from tests.conftest import create_clone, empty
@@ -213,10 +223,16 @@ async def test_a_ring_without_the_key_of_a_head_does_not_start_until_the_lost_ke
     await connect(rows, "CD5678")
     assert await refused("serve", "--port", "0", given=alone) == (
         "ENCRYPTION_KEYS lacks k1, by which stored tokens are sealed. "
-        "ENCRYPTION_KEYS lacks k1, by which heads of the ledger are sealed."
+        f"ENCRYPTION_KEYS lacks k1, by which heads of the ledger are sealed: {USER}. Add the key to ENCRYPTION_KEYS "
+        "or, where nobody has it any more, give it up with `partner keys forget KEY`."
     )
     assert (await refused("keys", "forget", "k1", *WHY, given=both)).startswith("k1 is in ENCRYPTION_KEYS")
-    assert await said("keys", "forget", "k1", *WHY, given=alone) == (
+    assert await refused("keys", "forget", "k1", *WHY, given=alone) == (
+        "k1 is in use by a running service; it sealed something 0 minutes ago. Is this ring the newest? "
+        "Add the key to ENCRYPTION_KEYS or, if nobody has it any more, say --force."
+    )
+    assert await needs(db) == {"k1": Need(2, 1, 1)}
+    assert await said("keys", "forget", "k1", *WHY, "--force", given=alone) == (
         "2 tokens that k1 had sealed are erased; 2 chains of the ledger went on, each with a row that says so."
     )
     assert (await refused("keys", "forget", "k1", *WHY, given=alone)).startswith("Nothing that is stored needs k1")
@@ -227,6 +243,81 @@ async def test_a_ring_without_the_key_of_a_head_does_not_start_until_the_lost_ke
         (USER, facts | {"headBefore": "unverifiable"}), ("CD5678", facts)
     ]  # fmt: skip
     assert await needs(db) == {"k1": Need(0, 0, 1), "k2": Need(0, 2, 2)}
+
+
+@pytest.mark.parametrize(("what", "chains"), [("a token", "2 chains"), ("a row", "1 chain")])
+async def test_a_key_that_was_used_within_the_hour_is_forgotten_by_force_alone(
+    db: Database, given: dict[str, str], rows: asyncpg.Connection, what: str, chains: str
+) -> None:
+    """An hour ago is long ago: who really lost a key has no service that runs with it."""
+    alone = given | {"ENCRYPTION_KEYS": K2}
+    await write_rows(db, chain="CD5678")
+    await connect(rows, USER)
+    recent = "UPDATE broker_sessions SET connected_at = now() - interval '59 minutes'"
+    old = "UPDATE broker_sessions SET connected_at = now() - interval '61 minutes'"
+    if what == "a row":
+        recent, old = (each.replace("broker_sessions SET connected_at", "ledger SET at") for each in (recent, old))
+        await rows.execute("DELETE FROM broker_sessions")
+    else:
+        await by_hand(rows, "UPDATE ledger SET at = now() - interval '61 minutes'")
+    await by_hand(rows, recent)
+    told = await refused("keys", "forget", "k1", *WHY, given=alone)
+    assert told.startswith("k1 is in use by a running service; it sealed something 59 minutes ago. ")
+    await by_hand(rows, old)
+    assert f"; {chains} of the ledger" in await said("keys", "forget", "k1", *WHY, given=alone)
+
+
+async def test_a_ring_of_yesterday_moves_nothing_back_unless_by_force(
+    db: Database, given: dict[str, str], rows: asyncpg.Connection
+) -> None:
+    yesterdays = given | {"ENCRYPTION_KEYS": f"{KEY},{K2}"}
+    await write_rows(db)
+    await write_rows(db, chain="CD5678", ring=NEW)
+    await connect(rows, USER, NEW)
+    assert await refused("keys", "rekey", given=yesterdays) == (
+        "Running replicas still seal with k2, 0 minutes ago, which is younger than k1: is this ring the newest? "
+        "If it is, say --force."
+    )
+    assert await needs(db) == {"k1": Need(0, 1, 1), "k2": Need(1, 1, 1)}
+    assert (await said("keys", "rekey", "--force", given=yesterdays)).startswith("1 token and 1 head of the ledger")
+
+
+@pytest.mark.parametrize("promoted", [False, True], ids=["k2 has sealed nothing yet", "a replica was late"])
+async def test_a_ring_that_was_promoted_is_rekeyed_at_once(
+    db: Database, given: dict[str, str], rows: asyncpg.Connection, promoted: bool
+) -> None:
+    """The newest row may be of the old key: nobody has signed in since, or a replica was the last to be replaced."""
+    await write_rows(db)
+    await write_rows(db, int(promoted), chain="CD5678", ring=NEW)
+    await write_rows(db)
+    await connect(rows, USER)
+    assert (await said("keys", "rekey", given=given)).startswith("1 token and 1 head of the ledger were sealed anew")
+
+
+async def test_which_key_is_younger_is_found_part_by_part(db: Database) -> None:
+    for chain, count, ring in (("CD5678", 3, OLD), (USER, 2, NEW), (SYSTEM, 2, OLD)):
+        await write_rows(db, count, chain=chain, ring=ring)
+    for at_once in (1, 2, 3, 100):
+        assert await is_younger(db, "k2", "k1", at_once=at_once)
+        assert not await is_younger(db, "k1", "k2", at_once=at_once)
+        assert not await is_younger(db, "k1", "k9", at_once=at_once)
+        assert await is_younger(db, "k9", "k1", at_once=at_once)
+
+
+@pytest.mark.parametrize(("count", "told"), [(5, "C0, C1, C2, C3, C4. Add"), (7, "C0, C1, C2, C3, C4 and 2 more. Add")])
+async def test_a_start_names_the_chains_whose_heads_it_can_not_judge(
+    db: Database, given: dict[str, str], rows: asyncpg.Connection, count: int, told: str
+) -> None:
+    """Also where somebody has only changed the name of the key by hand."""
+    for number in range(count):
+        await write_rows(db, chain=f"C{number}")
+    await write_rows(db, chain="WHOLE")
+    await rows.execute("UPDATE ledger_heads SET key_id = 'zz' WHERE chain <> 'WHOLE'")
+    sentence = await refused("serve", "--port", "0", given=given)
+    assert sentence.startswith(f"ENCRYPTION_KEYS lacks zz, by which heads of the ledger are sealed: {told}")
+    assert f"; {count} chains of the ledger went on" in await said("keys", "forget", "zz", *WHY, given=given)
+    async with db.reading() as tx:
+        assert await head_key_ids(tx) == {"k1", "k2"}
 
 
 async def test_what_still_needs_a_key_is_counted_part_by_part(db: Database) -> None:
@@ -263,7 +354,7 @@ async def test_the_running_role_may_change_keys(worker: str, tmp_path: Path, mon
     await write_rows(limited)
     given = environment(owner_url.replace("postgres@", f"{role}@"), NOWHERE, ENCRYPTION_KEYS=f"{K2},{KEY}")
     assert (await said("keys", "rekey", given=given)).startswith("1 token and 1 head of the ledger were sealed anew")
-    told = await said("keys", "forget", "k2", *WHY, given=given | {"ENCRYPTION_KEYS": KEY})
+    told = await said("keys", "forget", "k2", *WHY, "--force", given=given | {"ENCRYPTION_KEYS": KEY})
     assert told.startswith("1 token that k2 had sealed is erased; 2 chains")
     await limited.aclose()
     await owner.close()

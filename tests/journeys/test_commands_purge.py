@@ -372,6 +372,22 @@ async def test_nobody_is_waited_for(past: Past, db: Database, database_url: str)
     assert await purging.purge(db, await bounds(db)) == Counts(sessions=1, intents=1, orders=1)  # he has signed in
 
 
+async def test_an_intent_of_which_an_order_is_held_stays_whole(past: Past, db: Database, database_url: str) -> None:
+    await past.user(signed_in=timedelta(0))
+    held = await past.intent()
+    for _ in range(2):
+        await past.order(intent=held)
+        await past.intent()
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("SELECT FROM seen_orders WHERE intent_id = $1 LIMIT 1 FOR UPDATE", held)  # as a look does
+        async with asyncio.timeout(5):
+            assert await purging.purge(db, await bounds(db), batch=1) == Counts(intents=2, orders=2)
+    await other.close()
+    assert await past.rows.fetchval("SELECT count(*) FROM seen_orders WHERE intent_id = $1", held) == 3
+    assert await purging.purge(db, await bounds(db), batch=1) == Counts(intents=1, orders=3)
+
+
 async def test_investors_come_and_trade_while_it_runs(
     service: Service, broker: SimulatedBroker, past: Past, db: Database
 ) -> None:

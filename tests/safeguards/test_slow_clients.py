@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from app.observability import configure_logging
 from app.slow_clients import MAX_HEAD, ImpatientProtocol
 from tests.support.replicas import until
 
@@ -18,6 +20,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSING_GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SMALL = 4096  # bytes that a kernel is asked to keep, so that it is soon full
 LARGE = 3_000_000  # bytes, far more than two such kernels keep
+KEPT = 1  # seconds between two requests
 PACE = 0.05  # seconds between two bytes
 
 
@@ -57,7 +60,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @asynccontextmanager
 async def serving(app: ASGIApp, protocol: type[ImpatientProtocol] = Hurried) -> AsyncIterator[Server]:
     config = uvicorn.Config(
-        app, http=protocol, ws="none", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=1
+        app, http=protocol, ws="none", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=KEPT
     )
     config.load()
     state = ServerState()
@@ -138,6 +141,11 @@ async def drained(reader: asyncio.StreamReader) -> bytes:
     return bytes(got)
 
 
+@pytest.fixture
+def logged() -> None:
+    configure_logging(level="INFO", log_format="json")
+
+
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HT", GET[:-1], b"POST / HTTP/1.1\r\nContent-Length: 5\r\n"])
 async def test_who_does_not_finish_a_head_is_dropped(sent: bytes) -> None:
     async with serving(answering) as server, connected(server) as (reader, writer):
@@ -185,15 +193,17 @@ async def test_a_head_without_an_end_is_dropped_before_it_fills_the_memory() -> 
         await server.is_alone()
 
 
+@pytest.mark.usefixtures("logged")
 @pytest.mark.parametrize("app", [large, streaming])
 @pytest.mark.parametrize("request_", [GET, CLOSING_GET])
-async def test_who_does_not_read_is_dropped(app: ASGIApp, request_: bytes) -> None:
+async def test_who_does_not_read_is_dropped(app: ASGIApp, request_: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(app) as server, connected(server) as (reader, writer):
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a read transport, too
         writer.write(request_)
         await server.is_alone()
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert len(await drained(reader)) < LARGE
+    assert "slow_client_dropped" in caplog.text
 
 
 async def test_who_takes_his_time_within_the_limits_is_served() -> None:
@@ -217,6 +227,86 @@ async def test_who_reads_slowly_but_reads_gets_everything() -> None:
             got += len(piece)
             await asyncio.sleep(0.001)
         assert got > LARGE
+
+
+@pytest.mark.parametrize("request_", [GET, CLOSING_GET])
+async def test_who_reads_for_longer_than_the_patience_gets_everything(request_: bytes) -> None:
+    """Of an answer that was written in one piece: nothing more is to come that could show that he reads."""
+    async with serving(large) as server, connected(server) as (reader, writer):
+        loop = asyncio.get_running_loop()
+        writer.write(request_)
+        began_at, got = loop.time(), 0
+        while got < LARGE:
+            piece = await reader.read(LARGE)
+            assert piece, f"cut after {got} bytes"
+            got += len(piece)
+            await asyncio.sleep(3 * Hurried.answer_patience * len(piece) / LARGE)  # three patiences for all of it
+        assert loop.time() - began_at > 2 * Hurried.answer_patience
+
+
+async def test_a_body_is_no_part_of_the_head_behind_it() -> None:
+    async with serving(answering, Calm) as server, connected(server) as (reader, writer):
+        body = b"b" * MAX_HEAD
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body + GET[:9])
+        assert await reader.readuntil(b"%d False" % MAX_HEAD)
+        writer.write(GET[9:])
+        assert await reader.readuntil(b"0 False")
+
+
+async def test_a_head_behind_a_body_has_the_same_bound() -> None:
+    async with serving(answering, Calm) as server, connected(server) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nbGET / HTTP/1.1\r\nX: ")
+        assert await reader.readuntil(b"1 False")
+        writer.write(b"x" * (MAX_HEAD + 1))
+        began_at = asyncio.get_running_loop().time()
+        assert await drained(reader) == b""
+        assert asyncio.get_running_loop().time() - began_at < Calm.head_patience
+
+
+@pytest.mark.usefixtures("logged")
+async def test_nobody_is_dropped_who_has_gone_from_an_idle_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """Uvicorn keeps the timer of one that was reset."""
+    async with serving(answering) as server, connected(server) as (reader, writer):
+        writer.write(GET)
+        assert await reader.readuntil(b"0 False")
+        reset(writer)
+        await server.is_alone()
+        await asyncio.sleep(KEPT + 2 * Hurried.answer_patience)  # nothing is to happen
+    assert "slow_client_dropped" not in caplog.text
+
+
+@pytest.mark.usefixtures("logged")
+async def test_nobody_is_dropped_who_went_while_he_was_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """Uvicorn does not tell the first of two requests that nobody is there, and its answer ends on a closed line."""
+    let_begin, let_end = asyncio.Event(), asyncio.Event()
+
+    async def late(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await let_begin.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await let_end.wait()
+        await send({"type": "http.response.body"})
+
+    async with serving(late) as server, connected(server) as (_, writer):
+
+        async def is_asked() -> bool:
+            return bool(server.state.tasks)
+
+        writer.write(GET + GET)
+        await until(is_asked)
+        reset(writer)
+        await asyncio.sleep(PACE)
+        let_begin.set()
+        await server.is_alone()
+        let_end.set()
+        await asyncio.sleep(2 * Hurried.answer_patience)  # nothing is to happen
+    assert "slow_client_dropped" not in caplog.text
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Go without a word, as a machine does that was switched off and on."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def test_who_waits_for_an_answer_is_not_slow() -> None:

@@ -70,6 +70,11 @@ def test_limits_that_can_not_be_meant_are_refused(given: str, told: str) -> None
         ("rate_limit_url", "unix://"),
         ("rate_limit_url", "redis://h?max_connections=2"),
         ("rate_limit_url", "unix:///x?db=a"),
+        ("rate_limit_url", "redis://h?ssl_ca_certs=/ca.pem"),
+        ("rate_limit_url", "unix:///x?ssl_ca_certs=/ca.pem"),
+        ("rate_limit_url", "rediss://h?ssl_cert_reqs=none"),
+        ("rate_limit_url", "rediss://h?ssl_check_hostname=false"),
+        ("rate_limit_url", "rediss://h?ssl_keyfile=/key.pem"),
         ("rate_limit_guard", "0"),
         ("rate_limit_guard", "11"),
         ("cancel_reserve", "2"),
@@ -96,7 +101,16 @@ def test_the_address_of_the_store_is_a_secret() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["redis://limits", "rediss://u:p%2F@limits:6380/3", "unix:///run/valkey.sock?db=2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://limits",
+        "rediss://u:p%2F@limits:6380/3",
+        "unix:///run/valkey.sock?db=2",
+        "rediss://limits/1?ssl_ca_certs=/run/ca.pem",
+        "rediss://limits?ssl_ca_certs=/run/ca.pem&ssl_certfile=/run/ours.pem&ssl_keyfile=/run/ours.key&db=1",
+    ],
+)
 def test_addresses_of_a_store(url: str) -> None:
     given = limits_of(rate_limit_url=url).rate_limit_url
     assert given is not None
