@@ -40,7 +40,7 @@ async def try_out(service: Service, described: dict[str, Any], folder: Path, *op
     (folder / "openapi.json").write_text(json.dumps(described), "utf-8")
     running = await asyncio.create_subprocess_exec(
         _PROGRAM, "run", "openapi.json", "--url", service.url, "--header", f"Origin: {service.url}",
-        "--checks", ",".join(_CHECKS), "--phases", "coverage,fuzzing", "--generation-deterministic",
+        "--checks", ",".join(_CHECKS), "--generation-deterministic",
         "--warnings", "off", "--no-color", *options,
         cwd=folder, env={"HOME": str(folder), "PATH": "", "COLUMNS": "200"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -53,19 +53,29 @@ async def try_out(service: Service, described: dict[str, Any], folder: Path, *op
         pytest.fail(said, pytrace=False)
 
 
-async def test_a_stranger_is_answered_as_described(service: Service, tmp_path: Path) -> None:
+@pytest.fixture(params=["briefly", pytest.param("at length", marks=pytest.mark.drill)])
+def effort(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Give how hard to try: some examples of everything, or every corner of each schema and many examples."""
+    if request.param == "briefly":
+        return ("--phases", "fuzzing", "--max-examples", "8")
+    return ("--phases", "coverage,fuzzing", "--max-examples", "40")
+
+
+async def test_a_stranger_is_answered_as_described(service: Service, tmp_path: Path, effort: tuple[str, ...]) -> None:
     described = await description_of(service)
     described["components"]["securitySchemes"]["session"]["name"] = "session"  # as it says: so named in development
-    await try_out(service, described, tmp_path, "--phases", "coverage")
+    await try_out(service, described, tmp_path, *effort)
 
 
-async def test_an_investor_is_answered_as_described(service: Service, broker: SimulatedBroker, tmp_path: Path) -> None:
+async def test_an_investor_is_answered_as_described(
+    service: Service, broker: SimulatedBroker, tmp_path: Path, effort: tuple[str, ...]
+) -> None:
     described = await description_of(service)
     for operations in described["paths"].values():  # or the cookie that is always sent would count as left out
         for operation in operations.values():
             operation.pop("security", None)
     async with signed_in(service, broker) as browser:
-        investor = ("--header", f"Cookie: session={browser.cookies['session']}", "--max-examples", "10")
+        investor = ("--header", f"Cookie: session={browser.cookies['session']}", *effort)
         lasting = ("--exclude-path-regex", _ENDS_SESSIONS)
         await try_out(service, described, tmp_path, *investor, *lasting)
         assert (await browser.get("/v1/session")).status_code == 200
