@@ -31,12 +31,14 @@ def is_database_encrypted(url: str) -> bool:
 
     A URL without a host is not taken for a socket: `PGHOST`, or the service it names, may lead anywhere.
     """
-    parts = urlsplit(url)
-    query = parse_qs(parts.query, keep_blank_values=True)
+    # Not by `urlsplit`, which takes a list of bracketed hosts in some releases of Python and not in others.
+    before, _, asked = url.partition("#")[0].partition("?")
+    netloc = before.partition("://")[2].partition("/")[0]
+    query = parse_qs(asked, keep_blank_values=True)
     modes = query.get("sslmode", [])
     if modes and _ENCRYPTED_MODES.issuperset(modes):
         return True
-    written = parts.netloc.partition("@")[2] if "@" in parts.netloc else parts.netloc
+    written = netloc.partition("@")[2] if "@" in netloc else netloc
     hosts = [*_hosts(written), *(host for listed in query.get("host", []) for host in _hosts(listed))]
     return bool(hosts) and all(_is_here(host) for host in hosts)
 

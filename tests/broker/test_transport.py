@@ -196,7 +196,8 @@ async def test_nothing_can_send_an_order_call_a_second_time() -> None:
     heard: list[bytes] = []
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readuntil(b"{}"))
+        with contextlib.suppress(asyncio.IncompleteReadError):  # who was held back says nothing and goes
+            heard.append(await reader.readuntil(b"{}"))
         writer.close()
 
     async def insist(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
