@@ -493,6 +493,6 @@ async def test_a_fault_of_the_database_that_nobody_expected_ends_no_reconciler(
             )  # fmt: skip
             return bool(failed >= 4)
 
-        await until(have_met_it, within=5)
+        await until(have_met_it)
         await rows.execute("ALTER TABLE watches_away RENAME TO watches")
         await asha.becomes(placement_id, "accepted")
