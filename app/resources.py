@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Never
 
 from app.broker.gateway import Gateway, Manner
@@ -24,7 +25,7 @@ from app.safeguards.rate_policy import Policy
 from app.safeguards.ratelimit import RateLimiter, keep_purging
 from app.safeguards.rekeying import chains_of, head_key_ids
 from app.safeguards.sealing import KeyRing
-from app.sessions.asking import Means
+from app.sessions.asking import Means, find_investor
 from app.sessions.probing import Probes
 from app.sessions.remembering import Remembered
 from app.sessions.sharing import SharedReads
@@ -79,7 +80,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         underway = Underway()
         stack.push_async_callback(underway.aclose)
         actor = Actor(settings, db, Ledger(ring), underway, limiter)
-        watching = Watching(db, means.find_investor, actor)
+        watching = Watching(db, partial(find_investor, means), actor)
         stack.push_async_callback(watching.aclose)
         _keep_running(stack, watching.run())
         _keep_running(stack, keep_telling_heads(db))

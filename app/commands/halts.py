@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from app.clock import IST
-from app.commands.opening import CannotDo, Desk, run
+from app.commands.opening import CannotDo, Desk, run, wait_for_orders_decided_before
 from app.commands.options import Actor, OneUser, Reason, ShownReason
 from app.commands.speaking import AsJson, say
-from app.problems import TemporarilyUnavailable
 from app.safeguards.audit import SYSTEM
-from app.safeguards.halts import EVERYBODY, Halt, halt, halted, has_signed_in, lift, wait_for_older_decisions
+from app.safeguards.halts import EVERYBODY, Halt, halt, halted, has_signed_in, lift
 
 halts = typer.Typer(no_args_is_help=True, help="Stop trading and let it go on; cancels always pass.")
 
@@ -32,7 +31,7 @@ def on(
             facts = {"scope": scope, "reason": reason}
             await desk.ledger.write(tx, _chain(scope), "halted", actor=actor, facts=facts)
             is_known = everybody or await has_signed_in(tx, scope)
-        await _settle(desk, scope)
+        await wait_for_orders_decided_before(desk, f"{_whom(scope)} is halted")
         stranger = "" if is_known else f" Mind that {scope} has never signed in here."
         return (f"{_whom(scope)} is halted." if is_new else f"{_whom(scope)} was halted already.") + stranger
 
@@ -77,17 +76,6 @@ def show(*, as_json: AsJson = False) -> None:
     ]
     facts = [asdict(each) | {"since": each.since.isoformat()} for each in found]
     say("\n".join(sentences) or "Nothing is halted.", {"halts": facts}, as_json=as_json)
-
-
-async def _settle(desk: Desk, scope: str) -> None:
-    try:
-        async with desk.db.transaction() as tx:
-            await wait_for_older_decisions(tx)
-    except TemporarilyUnavailable as problem:
-        raise CannotDo(
-            f"{_whom(scope)} is halted, but orders accepted before may still go out: "
-            "the wait for them was broken off. Run the same command again."
-        ) from problem
 
 
 def _scope(user: str | None, *, everybody: bool) -> str:

@@ -10,6 +10,7 @@ from app.db import Database, reason_of
 from app.problems import TemporarilyUnavailable
 from app.resources import NotReady, refuse_old_schema
 from app.safeguards.audit import Ledger
+from app.safeguards.halts import wait_for_older_decisions
 from app.safeguards.sealing import KeyRing
 from app.settings import Settings
 
@@ -39,6 +40,21 @@ def run(work: Callable[[Desk], Awaitable[T]]) -> T:
         fail(str(error))
     except TemporarilyUnavailable as problem:
         fail(f"{reason_of(problem)} Check DATABASE_URL.")
+
+
+async def wait_for_orders_decided_before(desk: Desk, done: str) -> None:
+    """Return when no order decided before a halt or a block, which is committed, can still go.
+
+    Raises `CannotDo`, with what is `done` all the same, where the wait was broken off.
+    """
+    try:
+        async with desk.db.transaction() as tx:
+            await wait_for_older_decisions(tx)
+    except TemporarilyUnavailable as problem:
+        raise CannotDo(
+            f"{done}, but orders accepted before may still go out: the wait for them was broken off. "
+            "Run the same command again."
+        ) from problem
 
 
 async def _with_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:

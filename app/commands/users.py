@@ -7,12 +7,12 @@ from datetime import datetime
 import typer
 
 from app.clock import IST
-from app.commands.opening import CannotDo, Desk, run
+from app.commands.opening import CannotDo, Desk, run, wait_for_orders_decided_before
 from app.commands.options import Actor, Reason, User
 from app.commands.sessions import device_facts, device_line, life
 from app.commands.speaking import AsJson, counted, say
 from app.safeguards.blocks import Block, block, blocked, unblock
-from app.safeguards.halts import has_signed_in, wait_for_older_decisions
+from app.safeguards.halts import has_signed_in
 from app.safeguards.notices import tell_changed
 from app.sessions import devices_store, store
 
@@ -76,8 +76,7 @@ def block_user(*, user: User, reason: Reason, actor: Actor, as_json: AsJson = Fa
             ended = await store.end_all(tx, user, now, store.BLOCKED)
             await desk.ledger.write(tx, user, "blocked", actor=actor, facts={"reason": reason, "sessions": ended})
             is_known = await has_signed_in(tx, user)
-        async with desk.db.transaction() as tx:
-            await wait_for_older_decisions(tx)
+        await wait_for_orders_decided_before(desk, f"{user} is blocked")
         return is_new, ended, is_known
 
     is_new, ended, is_known = run(shut)

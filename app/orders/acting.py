@@ -223,12 +223,15 @@ class Actor:
             return None
 
     async def _is_token_dead(self, investor: Investor, verdict: Verdict) -> bool:
-        """Judge the refused token; an outcome that is written down is told, whatever becomes of that."""
+        """Judge the refused token; an outcome that is written down is told, whatever becomes of that.
+
+        Where nothing could be found out, a doubtful refusal ends no session, and so is not told as one that did.
+        """
         try:
             return await investor.is_token_dead(is_doubtful=verdict.is_session_doubted)
         except Problem as problem:
             _log.warning("broker_session_not_judged", user=investor.user_id, reason=problem.slug)  # the next call does
-            return True
+            return not verdict.is_session_doubted
 
     async def _settle(self, tx: Transaction, intent: Intent, verdict: Verdict) -> Intent:
         is_seen_through = intent.action is not Action.PLACE and verdict.outcome is Outcome.ACCEPTED

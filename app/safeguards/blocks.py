@@ -37,7 +37,7 @@ async def refuse_if_blocked(tx: AsyncConnection, user_id: str) -> None:
 
 async def has_block(tx: AsyncConnection, user_id: str) -> bool:
     """Say whether a user is blocked."""
-    return bool(await tx.scalar(select(exists(select(literal(1)).where(blocks.c.user_id == user_id)))))
+    return bool(await tx.scalar(select(is_blocked(literal(user_id)))))
 
 
 async def block(tx: AsyncConnection, user_id: str, reason: str, actor: str) -> bool:

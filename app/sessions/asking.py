@@ -39,17 +39,23 @@ class Reading(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Investor:
-    """Somebody with or without a broker session, and what it takes to ask the broker for him."""
+class Means:
+    """What it takes to ask the broker for anybody."""
 
-    user_id: str
-    broker: BrokerSession | None
     clock: Clock
     db: Database
     gateway: Gateway
     ring: KeyRing
     remembered: Remembered
     probes: Probes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Investor(Means):
+    """Somebody with or without a broker session, and what it takes to ask the broker for him."""
+
+    user_id: str
+    broker: BrokerSession | None
     is_urgent: bool = False
     """Whether what is asked for him may use what is kept back of the limits."""
 
@@ -162,19 +168,8 @@ class Caller(Investor):
         return replace(self, session=replace(self.session, freshness=freshness))
 
 
-@dataclass(frozen=True)
-class Means:
-    """What it takes to ask the broker for anybody."""
-
-    clock: Clock
-    db: Database
-    gateway: Gateway
-    ring: KeyRing
-    remembered: Remembered
-    probes: Probes
-
-    async def find_investor(self, user_id: str) -> Investor:
-        """Return somebody who need not be calling, with the broker session that he has now; what is asked is urgent."""
-        async with self.db.reading() as tx:
-            broker = await store.find_broker_session(tx, user_id)
-        return Investor(user_id, broker, **vars(self), is_urgent=True)
+async def find_investor(means: Means, user_id: str) -> Investor:
+    """Return somebody who need not be calling, with the broker session that he has now; what is asked is urgent."""
+    async with means.db.reading() as tx:
+        broker = await store.find_broker_session(tx, user_id)
+    return Investor(**vars(means), user_id=user_id, broker=broker, is_urgent=True)

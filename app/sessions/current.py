@@ -47,7 +47,9 @@ async def signed_in(request: Request, x_background: Background = None) -> Caller
     )
     if told := telling.get():
         told.user_id = session.user_id
-    return Caller(session.user_id, session.broker, **vars(means), session=session, is_remembered=is_remembered)
+    return Caller(
+        **vars(means), user_id=session.user_id, broker=session.broker, session=session, is_remembered=is_remembered
+    )
 
 
 def key_ring(request: Request) -> KeyRing:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.clock import monotonic
 from app.sessions.store import Session
 
-LONGEST = 1.0  # seconds from the look
+_LONGEST = 1.0  # seconds from the look
 _MOST = 20_000  # sessions in one process
 
 
@@ -26,8 +26,7 @@ class Look:
 class Remembered:
     """The live sessions that one process knows."""
 
-    def __init__(self, seconds: float = LONGEST, now: Callable[[], float] = monotonic) -> None:
-        self._seconds = min(seconds, LONGEST)
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._sessions: dict[bytes, tuple[Session, float]] = {}
         self._of_user: defaultdict[str, set[bytes]] = defaultdict(set)
@@ -36,7 +35,7 @@ class Remembered:
     def recall(self, token_hash: bytes) -> Session | None:
         """Return a session that is young enough to be believed."""
         known = self._sessions.get(token_hash)
-        return known[0] if known and self._now() - known[1] < self._seconds else None
+        return known[0] if known and self._now() - known[1] < _LONGEST else None
 
     def begin_look(self) -> Look:
         """Call this before the database is asked."""
@@ -44,7 +43,7 @@ class Remembered:
 
     def keep(self, token_hash: bytes, session: Session, look: Look) -> None:
         """Remember what a look has found, unless something was forgotten meanwhile: it may be of before."""
-        if look.changes != self._changes or not self._seconds:
+        if look.changes != self._changes:
             return
         self._drop(token_hash)
         self._drop_old()
@@ -68,7 +67,7 @@ class Remembered:
 
     def _drop_old(self) -> None:
         """Forget the oldest, which stand first: those whose second is over, and one where there are too many."""
-        too_old = self._now() - self._seconds
+        too_old = self._now() - _LONGEST
         while self._sessions:
             token_hash, (_, at) = next(iter(self._sessions.items()))
             if at > too_old and len(self._sessions) < _MOST:

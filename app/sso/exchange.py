@@ -28,7 +28,7 @@ from app.safeguards import watches
 from app.safeguards.audit import Ledger
 from app.safeguards.blocks import has_block
 from app.sessions import store as sessions_store
-from app.sessions.asking import Means
+from app.sessions.asking import Means, find_investor
 from app.sessions.lifetimes import broker_session_end, idle_end
 from app.sessions.tokens import session_token, token_hash
 from app.settings import Settings
@@ -161,7 +161,7 @@ class SignIn:
         try:
             return await self._profile(login)
         except BrokerSessionDead as refusal:
-            investor = await self._means.find_investor(login.user_id)
+            investor = await find_investor(self._means, login.user_id)
             if investor.broker and investor.broker.id == broker_session_id:
                 await investor.is_token_dead(is_doubtful=refusal.is_doubtful)
             return None

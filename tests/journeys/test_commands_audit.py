@@ -5,7 +5,6 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,19 @@ from app.clock import IST
 from app.db import Database
 from app.safeguards.audit import SYSTEM, Ledger
 from app.safeguards.halts import refuse_if_halted
-from tests.conftest import create_clone, empty
+from tests.conftest import create_clone
 from tests.support.clock import SettableClock
 from tests.support.commands import refused, said, typed
 from tests.support.configured import KEY, configured
 from tests.support.environment import ROOT, environment
 from tests.support.investor import signed_in
-from tests.support.ledgers import RING, SECRETS, USER, by_hand, grants, opened, ring_of, write_rows
+from tests.support.ledgers import RING, SECRETS, USER, by_hand, grants, ring_of, write_rows
 from tests.support.service import serving
 from tests.support.simulated import SimulatedBroker
 
 NOWHERE = "http://127.0.0.1:1/"
 WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 WHY = ("--reason", "a drill", "--actor", "Asha")
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = opened(database_url)
-    yield database
-    await database.aclose()
-    await empty(database_url)
-
-
-@pytest.fixture
-def given(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.chdir(tmp_path)  # a developer's .env is none of ours
-    return environment(database_url, NOWHERE)
 
 
 async def written(rows: asyncpg.Connection) -> list[tuple[Any, ...]]:
@@ -122,8 +107,11 @@ async def test_a_halt_that_could_not_wait_says_so(
         await refuse_if_halted(tx, USER)
         hasty = given | {"DATABASE_URL": f"{given['DATABASE_URL']}&lock_timeout=200"}
         told = await refused("halt", "on", "--all", *WHY, given=hasty)
-    assert told.startswith("Trading for everybody is halted, but orders accepted before may still go out")
+        assert told.startswith("Trading for everybody is halted, but orders accepted before may still go out")
+        told_of_block = await refused("users", "block", "--user", USER, *WHY, given=hasty)
+    assert told_of_block.startswith(f"{USER} is blocked, but orders accepted before may still go out")
     assert await rows.fetchval("SELECT count(*) FROM halts") == 1
+    assert await rows.fetchval("SELECT count(*) FROM blocks") == 1
 
 
 async def test_caps_are_set_shown_and_cleared(db: Database, given: dict[str, str], rows: asyncpg.Connection) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -29,7 +28,7 @@ from app.safeguards.rekeying import (
 )
 from app.safeguards.sealing import KeyRing, Sealed
 from app.sessions.store import token_place
-from tests.conftest import create_clone, empty
+from tests.conftest import create_clone
 from tests.support.commands import refused, said, typed
 from tests.support.configured import KEY
 from tests.support.environment import environment
@@ -44,17 +43,9 @@ ROWS_ALONE = "the service starts without it, `partner audit verify` needs it."
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = opened(database_url)
-    yield database
-    await database.aclose()
-    await empty(database_url)
-
-
-@pytest.fixture
-def given(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.chdir(tmp_path)  # a developer's .env is none of ours
-    return environment(database_url, NOWHERE, ENCRYPTION_KEYS=f"{K2},{KEY}")
+def given(given: dict[str, str]) -> dict[str, str]:
+    """Put another key in front of the usual one."""
+    return given | {"ENCRYPTION_KEYS": f"{K2},{KEY}"}
 
 
 async def connect(rows: asyncpg.Connection, user: str, ring: KeyRing = OLD) -> None:

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,12 +13,12 @@ from app.db import Database
 from app.safeguards import purging
 from app.safeguards.audit import SYSTEM
 from app.safeguards.purging import Bounds, Counts, bounds_now
-from tests.conftest import create_clone, empty
+from tests.conftest import create_clone
 from tests.support.commands import refused, said, typed
 from tests.support.configured import configured
 from tests.support.environment import environment
 from tests.support.investor import Browser, signed_in
-from tests.support.ledgers import USER, grants, opened
+from tests.support.ledgers import USER, grants
 from tests.support.replicas import ORDER, until
 from tests.support.service import Service
 from tests.support.simulated import SimulatedBroker
@@ -34,20 +32,6 @@ NOTHING_GONE = "Nothing has been kept for longer than the settings allow."
 BORDER = pytest.mark.parametrize(
     ("beyond", "goes"), [(A_MINUTE, True), (-A_MINUTE, False)], ids=["a minute over", "a minute left"]
 )
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = opened(database_url)
-    yield database
-    await database.aclose()
-    await empty(database_url)
-
-
-@pytest.fixture
-def given(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.chdir(tmp_path)  # a developer's .env is none of ours
-    return environment(database_url, NOWHERE)
 
 
 class Past:

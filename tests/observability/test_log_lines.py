@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,15 +17,6 @@ EVIL = [
     "x\x1b[2J\x1b]0;forged\x07", "x\x9b31m\x08\x08", '"}\n{"event": "forged"}', "x\u202eforged", "\x00forged",
 ]  # fmt: skip
 DANGEROUS = set("\r\x0b\x0c\x1b\x07\x08\x9b\x85\u2028\u2029\u202e\x00\x7f")
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize("text", EVIL)

@@ -5,7 +5,6 @@ A user's id stands in the log, so that what is told there can be looked into; no
 
 import asyncio
 import json
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,15 +49,6 @@ class Day:
     @property
     def private(self) -> set[str]:
         return self.personal | self.secrets
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 async def a_day(service: Service, broker: SimulatedBroker, rows: asyncpg.Connection) -> Day:

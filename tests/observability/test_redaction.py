@@ -1,23 +1,12 @@
 """What is written about ourselves holds no secret, however it got into an event."""
 
 import json
-import logging
-from collections.abc import Iterator
 
 import pytest
 
 from app.observability import configure_logging, logger, redact_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJBQjEyMzQifQ.c2lnbmF0dXJl"
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize(

@@ -2,46 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.conftest import create_clone, empty
 from tests.support.commands import refused, said, typed
 from tests.support.environment import environment
 from tests.support.investor import Browser, slug
-from tests.support.replicas import PUBLIC, Replicas, replicated, trading, until
+from tests.support.replicas import PUBLIC, Replicas, trading, until
 from tests.support.simulated import SimulatedBroker
 
 WHY = ("--reason", "a drill", "--actor", "Meera")
 
 
-@pytest.fixture(scope="module")
-async def blocking_database(worker: str) -> str:
-    return await create_clone(f"blocking_{worker}")
-
-
-@pytest.fixture(scope="module")
-async def two(blocking_database: str, simulator_process: SimulatedBroker) -> AsyncIterator[Replicas]:
-    async with replicated(blocking_database, simulator_process.url, bystanders=0) as running:
-        yield running
-
-
-@pytest.fixture
-async def replicas(two: Replicas, broker: SimulatedBroker, blocking_database: str) -> AsyncIterator[Replicas]:
-    yield two
-    await empty(blocking_database)
-
-
 @pytest.fixture
 def given(
-    blocking_database: str, simulator_process: SimulatedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sessions_database: str, simulator_process: SimulatedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     monkeypatch.chdir(tmp_path)  # a developer's .env is none of ours
-    return environment(blocking_database, simulator_process.url, PUBLIC)
+    return environment(sessions_database, simulator_process.url, PUBLIC)
 
 
 async def written(rows: asyncpg.Connection, *actions: str) -> list[tuple[str, str, Any]]:
@@ -100,12 +81,12 @@ async def test_whoever_does_something_is_looked_up_anew(replicas: Replicas, brok
 
 
 async def test_a_block_between_the_door_and_the_intent_stops_the_order(
-    replicas: Replicas, broker: SimulatedBroker, blocking_database: str
+    replicas: Replicas, broker: SimulatedBroker, sessions_database: str
 ) -> None:
     """The order waits for the user's chain of the ledger while he is blocked."""
     async with trading(replicas.first, broker) as asha:
         await asha.placed()
-        holder = await asyncpg.connect(blocking_database)
+        holder = await asyncpg.connect(sessions_database)
         try:
             async with holder.transaction():
                 await holder.execute("SELECT 1 FROM ledger_heads WHERE chain = 'AB1234' FOR UPDATE")
@@ -158,11 +139,11 @@ async def test_an_unknown_order_of_a_blocked_user_is_still_looked_after(
 
 
 async def test_a_block_that_comes_while_somebody_signs_in_leaves_no_session_behind(
-    replicas: Replicas, broker: SimulatedBroker, given: dict[str, str], blocking_database: str
+    replicas: Replicas, broker: SimulatedBroker, given: dict[str, str], sessions_database: str
 ) -> None:
     async with trading(replicas.first, broker) as asha, Browser(replicas.second) as late:
         await late.begin_login()
-        holder = await asyncpg.connect(blocking_database)
+        holder = await asyncpg.connect(sessions_database)
         try:
             async with holder.transaction():
                 await holder.execute("SELECT 1 FROM ledger_heads WHERE chain = 'AB1234' FOR UPDATE")

@@ -90,6 +90,16 @@ async def test_an_order_that_is_forbidden_while_the_funds_answer_is_refused_and_
     assert len(broker.received("place")) == 1
 
 
+async def test_an_order_whose_refusal_could_not_be_judged_ends_no_session(
+    asha: Browser, broker: SimulatedBroker
+) -> None:
+    broker.break_call("place", "dead403", times=1)
+    broker.break_call("funds", "http503")
+    answer = await asha.post("/v1/orders", json=ORDER, headers={"Idempotency-Key": fresh_key()})
+    assert (answer.status_code, slug(answer)) == (422, "order-refused")
+    assert await is_connected(asha)
+
+
 async def test_a_new_session_whose_profile_is_forbidden_lives(service: Service, broker: SimulatedBroker) -> None:
     broker.break_call("profile", "dead403")
     async with signed_in(service, broker) as browser:

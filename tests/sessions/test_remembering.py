@@ -64,16 +64,6 @@ def test_a_look_that_began_before_a_change_is_not_kept() -> None:
     assert memory.recall(b"a") is None
 
 
-def test_a_memory_of_no_seconds_remembers_nothing_and_none_is_longer_than_a_second() -> None:
-    watch = Watch()
-    nothing, long = Remembered(0, now=watch), Remembered(60, now=watch)
-    for memory in (nothing, long):
-        memory.keep(b"a", ASHA, memory.begin_look())
-    assert (nothing.recall(b"a"), long.recall(b"a")) == (None, ASHA)
-    watch.time += 1.0
-    assert long.recall(b"a") is None
-
-
 def test_what_is_old_makes_room() -> None:
     watch = Watch()
     memory = known(watch)
