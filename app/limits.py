@@ -32,6 +32,14 @@ class Window(NamedTuple):
     limit: int
 
 
+class Urgency(StrEnum):
+    """How much of a window a call may use: all of it, what is not kept for cancels, or what is left by half."""
+
+    URGENT = "urgent"
+    ORDINARY = "ordinary"
+    IDLE = "idle"
+
+
 Limits = Mapping[Category, tuple[Window, ...]]
 
 
@@ -55,13 +63,14 @@ class Demand:
     """One request to the broker, as the limits see it.
 
     `user_id` is none where nobody is proven yet. An act of which nobody knows at which exchange it is names them all.
-    What is urgent, a cancel or what a cancel needs, may use what is kept back from everything else.
+    What is urgent, a cancel or what a cancel needs, may use what is kept back from everything else; what nobody has
+    asked for is idle, and leaves half to those who do.
     """
 
     category: Category
     user_id: str | None = None
     exchanges: tuple[str, ...] = ()
-    is_urgent: bool = False
+    urgency: Urgency = Urgency.ORDINARY
 
 
 @dataclass(frozen=True)

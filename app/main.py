@@ -21,6 +21,7 @@ from app.guide import routes as guide
 from app.health import routes as health
 from app.middleware import Failures, Gates, QuotaFields, RequestContext
 from app.openapi import exact_openapi
+from app.order_updates import routes as order_updates
 from app.orders import placement_routes as placements
 from app.orders import routes as orders
 from app.portfolio import routes as portfolio
@@ -66,7 +67,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.are_docs_served else None,
     )
-    for routes in (sso, sessions, orders, placements, portfolio, funds, profile, rate_limits, health, guide):
+    for routes in (
+        sso, sessions, orders, placements, order_updates, portfolio, funds, profile, rate_limits, health, guide,
+    ):  # fmt: skip
         app.include_router(routes.router)
     exact_openapi(app)
     if settings.are_docs_served:

@@ -96,6 +96,17 @@ _SESSION: dict[str, Any] = {
 
 _AS_OF = "2026-11-23T03:52:00Z"
 
+_CHANGES: list[dict[str, Any]] = [
+    {"field": "filledQuantity", "before": 0, "now": 40},
+    {"field": "pendingQuantity", "before": 100, "now": 60},
+    {"field": "averagePrice", "before": None, "now": "14.10"},
+]
+
+_EVENT: dict[str, Any] = {
+    "id": 18, "type": "PARTLY_FILLED", "order": _ORDER, "changes": _CHANGES, "brokerAt": "2026-11-23T03:51:59Z",
+    "seenAt": "2026-11-23T03:52:00.412000Z",
+}  # fmt: skip
+
 _WINDOWS: list[dict[str, Any]] = [
     {"seconds": 1, "limit": 25, "remaining": 22, "resetSeconds": 2},
     {"seconds": 60, "limit": 250, "remaining": 224, "resetSeconds": 61},
@@ -119,6 +130,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Cancelled": _CANCELLED,
     "Cancellations": {"cancellations": [_CANCELLED]},
     "CancelledPlacement": {**_PLACEMENT, "cancellations": [_CANCELLED]},
+    "OrderEvent": _EVENT,
+    "FieldChange": _CHANGES[0],
+    "OrderEventList": {"orderEvents": [_EVENT], "asOf": _AS_OF, "nextCursor": None, "lastEventId": 18},
     "Trade": _TRADE,
     "TradeList": {"trades": [_TRADE], "asOf": _AS_OF},
     "Listing": _LISTING,

@@ -1,18 +1,24 @@
 """Opens and closes what a process shares: settings in, database, keys and broker out; web, commands and tests alike."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Never
 
 from app.broker.gateway import Gateway, Manner
 from app.broker.paths import Paths
+from app.broker.permits import Bearer
 from app.broker.transport import Transport
 from app.clock import Clock
 from app.db import Database
 from app.dependencies import ProcessState
+from app.limits import Urgency
 from app.observability import logger
+from app.order_updates.listening import Listeners
+from app.order_updates.polling import Polling
+from app.order_updates.receiving import Hints
+from app.order_updates.subscribing import Webhooks
 from app.orders.acting import Actor
 from app.orders.underway import Underway
 from app.orders.watching import Watching
@@ -26,10 +32,11 @@ from app.safeguards.ratelimit import RateLimiter, keep_purging
 from app.safeguards.rekeying import chains_of, head_key_ids
 from app.safeguards.sealing import KeyRing
 from app.sessions.asking import Means, find_investor
+from app.sessions.hooks import Hooks
 from app.sessions.probing import Probes
 from app.sessions.remembering import Remembered
 from app.sessions.sharing import SharedReads
-from app.sessions.store import erase_expired, key_ids_in_use
+from app.sessions.tokens_store import erase_expired, key_ids_in_use
 from app.settings import Settings
 from app.tables import SCHEMA_REVISION
 
@@ -49,6 +56,10 @@ class Resources(ProcessState):
     means: Means
     actor: Actor
     reads: SharedReads
+    listeners: Listeners
+    hints: Hints
+    hooks: Hooks
+    stop_streams: Callable[[], None]
 
 
 @asynccontextmanager
@@ -73,13 +84,14 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         probes = Probes()
         stack.push_async_callback(probes.aclose)
         means = Means(clock, db, gateway, ring, Remembered(), probes)
-        _keep_running(stack, keep_hearing(settings.direct_database_url, means.remembered.forget))
+        listeners, hints = _follow_orders(stack, settings, means)
+        hooks = _hooks(stack, settings, means, hints)
         reads = SharedReads(limiter, settings.read_reuse_seconds)
         stack.push_async_callback(reads.aclose)
         _keep_running(stack, reads.keep_forgetting())
         underway = Underway()
         stack.push_async_callback(underway.aclose)
-        actor = Actor(settings, db, Ledger(ring), underway, limiter)
+        actor = Actor(settings, db, Ledger(ring), underway, limiter, hints.acted)
         watching = Watching(db, partial(find_investor, means), actor)
         stack.push_async_callback(watching.aclose)
         _keep_running(stack, watching.run())
@@ -87,8 +99,44 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         _keep_running(stack, keep_purging(limiter))
         yield Resources(
             settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, means=means,
-            actor=actor, reads=reads,
+            actor=actor, reads=reads, listeners=listeners, hints=hints, hooks=hooks, stop_streams=listeners.stop,
         )  # fmt: skip
+
+
+def _follow_orders(stack: AsyncExitStack, settings: Settings, means: Means) -> tuple[Listeners, Hints]:
+    """Begin to look at books, and to tell what is seen in them."""
+    polling = Polling(means.db, partial(find_investor, means, urgency=Urgency.IDLE), settings.order_poll_interval)
+    stack.push_async_callback(polling.aclose)
+    _keep_running(stack, polling.run())
+    listeners = Listeners(means.db, means.clock, settings)
+    hints = Hints(means.db, settings.broker_api_secret, polling.wake)
+
+    def changed(user_id: str | None) -> None:
+        means.remembered.forget(user_id)
+        listeners.heard(user_id)
+
+    _keep_running(stack, keep_hearing(settings.direct_database_url, changed=changed, has_events=listeners.heard))
+    _keep_running(stack, listeners.run())
+    _keep_running(stack, hints.run())
+    return listeners, hints
+
+
+def _hooks(stack: AsyncExitStack, settings: Settings, means: Means, hints: Hints) -> Hooks:
+    """Return what a sign-in and the last log-out set off; without webhooks the polls alone go on."""
+    if not settings.order_webhooks:
+        return Hooks(signed_in=hints.returned, logged_out=_nothing)
+    webhooks = Webhooks(means, settings.public_base_url)
+    stack.push_async_callback(webhooks.aclose)
+
+    def signed_in(user_id: str) -> None:
+        hints.returned(user_id)
+        webhooks.signed_in(user_id)
+
+    return Hooks(signed_in=signed_in, logged_out=webhooks.logged_out)
+
+
+async def _nothing(_bearer: Bearer) -> None:
+    """Have nothing to do at a log-out."""
 
 
 async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimiter:

@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     retention_sessions: KeptForHours = timedelta(days=30)
     retention_spent_codes: KeptForHours = timedelta(days=1)
     retention_placements: KeptForDays = timedelta(days=1827)
+    retention_order_events: KeptForDays = timedelta(days=90)
+    order_webhooks: bool = True
+    order_poll_interval: Duration = timedelta(seconds=10)
+    order_stream_life: Duration = timedelta(minutes=10)
+    order_stream_heartbeat: Duration = timedelta(seconds=15)
+    order_streams_per_process: Annotated[int, Field(ge=1)] = 5000
     docs_enabled: bool = False
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -191,6 +197,9 @@ class Settings(BaseSettings):
         "broker_connect_timeout",
         "broker_read_deadline",
         "broker_order_deadline",
+        "order_poll_interval",
+        "order_stream_life",
+        "order_stream_heartbeat",
     )
     @classmethod
     def _positive(cls, length: timedelta) -> timedelta:

@@ -114,6 +114,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     @override
     def shutdown(self) -> None:
+        """End what is idle; a stream would not end by itself, and is asked to."""
+        self.app_state.get("stop_streams", _nothing)()
         super().shutdown()
         if self.transport.is_closing():
             self._wait_for_reader()
@@ -175,3 +177,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Cut the connection: closing it would wait for somebody to read."""
         _log.info("slow_client_dropped", reason=reason)
         self.transport.abort()
+
+
+def _nothing() -> None:
+    """Stop no streams, where the app has none."""

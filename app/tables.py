@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The newest migration; revisions are numbered, so that "behind" can be told from "ahead"."""
 
 metadata = MetaData(
@@ -52,6 +52,10 @@ users = Table(
         comment="raised by every order call; what was read under an older one is not shown again",
     ),
     Column("ordered_at", _MOMENT, comment="when it was raised last"),
+    Column(
+        "last_event", BigInteger, nullable=False, server_default="0",
+        comment="number of his newest order event; who writes the next ones raises it",
+    ),
 )  # fmt: skip
 
 sessions = Table(
@@ -162,7 +166,52 @@ seen_orders = Table(
     Column("history_read_at", _MOMENT, comment="when its history was last searched for a correlation"),
     Column("first_seen_at", _MOMENT, nullable=False),
     Column("last_changed_at", _MOMENT, nullable=False),
+    Column("shown", JSONB, comment="the order as the last event told it; none until there was one"),
     Index("seen_orders_intent_id_idx", "intent_id"),
+    Index(
+        "seen_orders_open_idx",
+        "user_id",
+        postgresql_where=text("status IN ('ACCEPTED', 'OPEN', 'TRIGGER_PENDING', 'UNKNOWN')"),
+    ),
+)
+
+order_events = Table(
+    "order_events",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="1, 2, 3 … without a gap"),
+    Column("order_no", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("shown", JSONB, nullable=False, comment="the order as the book had it, without its placement"),
+    Column("changes", JSONB, nullable=False, comment="field, before, now; none where it was shown for the first time"),
+    Column("broker_at", _MOMENT, comment="when it happened, as far as the broker says"),
+    Column("seen_at", _MOMENT, nullable=False, comment="when it was written down; grows with the number"),
+    Index("order_events_user_id_seen_at_idx", "user_id", "seen_at"),
+)
+
+book_looks = Table(
+    "book_looks",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True, comment="whose book is looked at for its changes"),
+    Column("has_open", Boolean, nullable=False, server_default="false", comment="an order of his is not final"),
+    Column("listened_until", _MOMENT, comment="a replica has listeners of his, who expect to be told"),
+    Column("hinted_at", _MOMENT, comment="the last word that something may have changed"),
+    Column("hint_gap", Double, nullable=False, server_default="1", comment="seconds that a hint waits after a look"),
+    Column("hint_proved_at", _MOMENT, comment="when a hint was last followed by a change"),
+    Column("looked_at", _MOMENT, comment="when the last look ended"),
+    Column("next_look_at", _MOMENT, comment="none: nobody needs one"),
+    Column("lease_until", _MOMENT, comment="one replica has it until then"),
+    Index("book_looks_next_look_at_idx", "next_look_at"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of what stands in its address"),
+    Column("key_id", Text, nullable=False, comment="of the key that the token is derived by"),
+    Column("base_url", Text, nullable=False, comment="the address before the token"),
+    Column("subscribed_at", _MOMENT, comment="when the broker last said Ok to it"),
 )
 
 ledger = Table(

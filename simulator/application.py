@@ -11,12 +11,22 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from simulator import broker_api, control, limit_control, login, order_api, order_control
+from simulator import (
+    broker_api,
+    control,
+    limit_control,
+    login,
+    order_api,
+    order_control,
+    webhook_api,
+    webhook_control,
+)
 from simulator.clock import now
 from simulator.state import Broker, Config
 from simulator.wire import Wire
 
 _MOVE_EVERY = 1.0  # seconds
+_LOOK_EVERY = 0.1  # seconds between two looks at what is due
 
 
 def create_app(config: Config) -> Starlette:
@@ -28,10 +38,12 @@ def create_app(config: Config) -> Starlette:
             *control.routes(),
             *order_control.routes(),
             *limit_control.routes(),
+            *webhook_control.routes(),
             *broker_api.routes(),
             *order_api.routes(),
+            *webhook_api.routes(),
         ],
-        lifespan=_moving_prices,
+        lifespan=_going_on,
         middleware=[Middleware(Wire, broker=broker)],
         exception_handlers={404: _not_there, 405: _not_there, JSONDecodeError: _not_json, ValidationError: _not_wanted},
     )
@@ -41,13 +53,15 @@ def create_app(config: Config) -> Starlette:
 
 
 @asynccontextmanager
-async def _moving_prices(app: Starlette) -> AsyncIterator[None]:
-    """Let the prices go by themselves, whenever that is switched on, for as long as the simulator runs."""
+async def _going_on(app: Starlette) -> AsyncIterator[None]:
+    """Let happen by itself what does, for as long as the simulator runs: prices move, what is due comes, updates go."""
     broker: Broker = app.state.broker
     async with asyncio.TaskGroup() as group:
-        moving = group.create_task(_move_prices(broker))
+        going = [group.create_task(each(broker)) for each in (_move_prices, _reject_due)]
         yield
-        moving.cancel()
+        for task in going:
+            task.cancel()
+        await broker.webhooks.close()
 
 
 async def _move_prices(broker: Broker) -> None:
@@ -55,6 +69,12 @@ async def _move_prices(broker: Broker) -> None:
         await asyncio.sleep(_MOVE_EVERY)
         if broker.books.market.is_moving:
             broker.books.move_prices(now())
+
+
+async def _reject_due(broker: Broker) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        broker.books.reject_due(now())
 
 
 async def _not_json(_request: Request, _error: Exception) -> Response:

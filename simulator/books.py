@@ -9,8 +9,9 @@ from simulator import accounts
 from simulator.clock import IST
 from simulator.investors import Fields, Investor
 from simulator.market import Market
-from simulator.order_switches import EVERYBODY, OrderSwitches, Switchboard
-from simulator.orders import AMO_RECEIVED, OPEN, PENDING, TRIGGER_PENDING, Order, seeded_order
+from simulator.order_switches import OrderSwitches
+from simulator.orders import AMO_RECEIVED, OPEN, PENDING, TRIGGER_PENDING, Observer, Order, seeded_order
+from simulator.switchboard import EVERYBODY, Switchboard
 
 
 class OrderNumbers:
@@ -28,12 +29,19 @@ class OrderNumbers:
 
 
 class Books:
-    """The order books, the market they meet, and the switches that they are kept by."""
+    """The order books, the market they meet, and the switches that they are kept by.
 
-    def __init__(self, investors: Iterable[Investor], numbers: OrderNumbers, at: datetime) -> None:
+    Every order in them, those of the seed included, tells the one `observer` of each of its steps.
+    """
+
+    def __init__(
+        self, investors: Iterable[Investor], numbers: OrderNumbers, at: datetime, observer: Observer
+    ) -> None:  # fmt: skip
         self.numbers = numbers
         self.market = Market()
-        self.switches = Switchboard()
+        self.switches = Switchboard(OrderSwitches)
+        self._observer = observer
+        self._rejected_later: list[Order] = []
         self._taken: list[Order] = []
         self._books: dict[str, list[Order]] = {}
         self._conversions: dict[str, list[accounts.Change]] = {}
@@ -45,11 +53,25 @@ class Books:
         """Give an investor a book, with the orders of his seed."""
         book = self._books[investor.id] = [seeded_order(row, investor.trades, at) for row in investor.orders]
         self._exchanges |= {order.number: order.exchange for order in book}
+        for order in book:
+            order.observer = self._observer
 
     def add(self, user_id: str, order: Order) -> None:
+        order.observer = self._observer
         self._taken.append(order)
         self._books[user_id].append(order)
         self._exchanges[order.number] = order.exchange
+
+    def reject_later(self, order: Order, reason: str, due_at: datetime) -> None:
+        """Let an order be rejected once its time has come, unless it is final before."""
+        order.late_rejection = (due_at, reason)
+        self._rejected_later.append(order)
+
+    def reject_due(self, at: datetime) -> None:
+        """Let happen by itself what is due, also where nobody looks."""
+        for order in self._rejected_later:
+            order.reject_if_due(at)
+        self._rejected_later = [order for order in self._rejected_later if order.late_rejection]
 
     def add_conversion(self, user_id: str, changes: Iterable[accounts.Change]) -> None:
         self._conversions.setdefault(user_id, []).extend(changes)

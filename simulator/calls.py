@@ -26,10 +26,17 @@ ORDER_PATHS: dict[str, tuple[str, ...]] = {
 }
 """All of them are POST."""
 
-CALLS = ("exchange", *READS, *ORDER_PATHS)
+WEBHOOK_PATHS = {
+    "subscribe": "/order-notify/webhook/subscribe",
+    "unsubscribe": "/order-notify/webhook/unSubscribe",
+}
+"""All of them are POST, and in this spelling."""
+
+CALLS = ("exchange", *READS, *ORDER_PATHS, *WEBHOOK_PATHS)
 
 CALL_OF_PATH = (
     dict.fromkeys(EXCHANGE_PATHS, "exchange")
     | {path: call for call, (_, paths) in READS.items() for path in paths}
     | {path: call for call, paths in ORDER_PATHS.items() for path in paths}
+    | {path: call for call, path in WEBHOOK_PATHS.items()}
 )

@@ -122,6 +122,7 @@ async def _state(request: Request) -> Response:
         ],
         "shapes": [{"userId": user, "call": call, "shape": shape} for (user, call), shape in broker.shapes.items()],
         "orders": broker.books.switches.listed(), "pricesMove": broker.books.market.is_moving,
+        "webhooks": broker.webhooks.switches.listed(),
         "received": {call: sum(each["call"] == call for each in broker.requests) for call in CALLS},
     })  # fmt: skip
 
@@ -223,6 +224,7 @@ async def _switch(request: Request) -> Response:
         case "clear":
             _clear(broker, user)
             broker.books.clear_switches(user)
+            broker.webhooks.clear(user)
         case "set" if kind in FAULTS and call in ("*", *CALLS):
             broker.faults[user, call] = Fault(kind, after="after" in form)
         case "shape" if kind in _SHAPE_SWITCHES:

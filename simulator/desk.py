@@ -113,10 +113,8 @@ class Desk:
         order.move(PENDING, "NewAck", at)
         if switches.reject_next:
             self._books.switches.use_up(investor.id, "reject_next")
-            order.late_rejection = (
-                at + timedelta(seconds=switches.reject_next.after_seconds),
-                switches.reject_next.reason,
-            )
+            due_at = at + timedelta(seconds=switches.reject_next.after_seconds)
+            self._books.reject_later(order, switches.reject_next.reason, due_at)
             order.reject_if_due(at)
         elif reason:
             order.reject(reason, at)

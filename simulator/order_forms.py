@@ -1,9 +1,18 @@
-"""The bodies of the order calls, read as strictly as contract §4 spells them: strings only, and no unknown word."""
+"""The bodies of the order and webhook calls, read as strictly as contract §4 spells them: no unknown word."""
 
 from decimal import Decimal
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 Exchange = Literal["NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX"]
 Product = Literal["CNC", "MIS", "NRML", "MTF"]
@@ -131,6 +140,20 @@ class ConversionForm(_Form):
     trans_type: Side = Field(alias="transType")
     pos_type: Literal["DAY", "NET"] = Field(alias="posType")
     order_source: Literal["API", "WEB"] = Field(alias="orderSource")
+
+
+def _is_posted_to(url: str) -> str:
+    """Return a URL as it was given, if one can post to it."""
+    HttpUrl(url)
+    return url
+
+
+class SubscriptionForm(_Form):
+    """Where a vendor wants order updates, or no more."""
+
+    callback_url: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_is_posted_to)] = Field(
+        alias="callbackUrl"
+    )
 
 
 F = TypeVar("F", bound=_Form)

@@ -1,5 +1,6 @@
 """One order of the simulated broker: how it stands, how it got there, and its rows in book, trade book and history."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -44,6 +45,7 @@ class Order:
     fills: list[Fill] = field(default_factory=list)
     trades: list[Fields] = field(default_factory=list)
     steps: list[Fields] = field(default_factory=list)
+    observer: "Observer | None" = field(default=None, repr=False, compare=False)
 
     @property
     def number(self) -> str:
@@ -70,11 +72,13 @@ class Order:
         return 0 if self.is_final else self.terms.quantity - self.filled
 
     def move(self, status: str, report: str, at: datetime) -> None:
-        """Go over to a status and write the step down."""
+        """Go over to a status, write the step down, and tell whoever observes the order."""
         self.status = status
         if status not in {PENDING, AMO_RECEIVED, AMO_CANCELLED, REJECTED}:
             self.updated_at = at
         self.steps.append(self._step(report, at))
+        if self.observer is not None:
+            self.observer(self, report, at)
 
     def open(self, report: str, at: datetime) -> None:
         """Stand open at the exchange, or wait for the trigger there."""
@@ -114,8 +118,9 @@ class Order:
         self.filled += quantity
         self.filled_value += quantity * price
         self.fills.append(Fill(quantity, price))
-        self.move(COMPLETE if self.filled == self.terms.quantity else OPEN, "Fill", at)
+        self.updated_at = at
         self.trades.append(self._trade(quantity, price, at))
+        self.move(COMPLETE if self.filled == self.terms.quantity else OPEN, "Fill", at)
 
     def row(self) -> Fields:
         """Return the order's row in the order book."""
@@ -149,6 +154,9 @@ class Order:
             "prcftr": "1.000000", "fillprc": written(price), "exchUpdateTime": date_first(at),
         }  # fmt: skip
 
+
+Observer = Callable[[Order, str, datetime], None]
+"""Is told of every step of an order: which report it is, and when it happened."""
 
 _SHARED_WITH_TRADES = (
     "orderNo", "userId", "actId", "exchange", "tradingSymbol", "transType", "ret", "token", "product", "priceType",

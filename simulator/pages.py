@@ -11,9 +11,14 @@ from simulator.limits import LENGTHS, Limits
 from simulator.orders import Order
 from simulator.shapes import shape_names
 from simulator.state import Broker
+from simulator.webhooks import Webhooks
 
 _CALLS = [("*", "every call"), *((call, call) for call in CALLS)]
 _FAULTS = [(name, f"{name}: {about}") for name, about in ABOUT_FAULTS.items()]
+_WEBHOOK_BUTTONS = (
+    ("lose", "Lose all updates"), ("duplicate", "Post each twice"), ("forge", "Forge an update"),
+    ("restore", "Put back"),
+)  # fmt: skip
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d1530;--soft:#6b6480;--paper:#f6f4fb;--card:#fff;--line:#e2dcf0;--accent:#5b2bd9}
@@ -70,6 +75,7 @@ def switches_page(broker: Broker) -> str:
         '<button name="action" value="reset">Reset everything</button></form>'
         f"<h2>Investors</h2><table><tr><th>Investor</th><th>Switched on</th><th>Switch</th></tr>{rows}</table>"
         f"{_orders(broker.books.taken(now()), is_moving=broker.books.market.is_moving)}"
+        f"{_webhooks(broker.webhooks, list(broker.investors))}"
         f"{_limits(broker.limits)}"
         f"<h2>Requests received</h2><table><tr><th>Call</th><th>Count</th></tr>{calls}</table>",
         wide=True,
@@ -93,10 +99,11 @@ def _row(broker: Broker, investor: Investor) -> str:
     ]
     shapes = [f"{call}: {shape}" for (user, call), shape in broker.shapes.items() if user in whose]
     orders = [f"{name}: {value}" for name, value in broker.books.switches.shown(investor.id).items()]
+    webhooks = [f"webhooks {name}: {value}" for name, value in broker.webhooks.switches.shown(investor.id).items()]
     named = [(f"{call}={shape}", f"{call}: {shape}") for call in CALLS for shape in shape_names(call)]
     return (
         f"<tr><td><b>{escape(investor.name)}</b><br>{escape(investor.id)}</td>"
-        f"<td>{escape('; '.join([*faults, *shapes, *orders]) or 'nothing')}</td><td>"
+        f"<td>{escape('; '.join([*faults, *shapes, *orders, *webhooks]) or 'nothing')}</td><td>"
         f'<form class="row" method="post" action="/_simulator/switch"><input type="hidden" name="userId" '
         f'value="{escape(investor.id)}"><select name="call" aria-label="call">{_options(_CALLS)}</select>'
         f'<select name="kind" aria-label="fault">{_options(_FAULTS)}</select>'
@@ -133,6 +140,23 @@ def _order(number: int, order: Order) -> str:
         str(number), time_first(order.taken_at), *(str(row[name]) for name in named), order.remarks, order.status,
     ]  # fmt: skip
     return f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in shown)}</tr>"
+
+
+def _webhooks(webhooks: Webhooks, users: list[str]) -> str:
+    """Return who is subscribed and what was posted; the end of a URL is a secret of the vendor and not shown."""
+    rows = "".join(
+        f"<tr><td>{escape(user_id)}</td><td>{escape(url.rstrip('/').rpartition('/')[0])}/…</td></tr>"
+        for user_id, url in webhooks.subscriptions()
+    )
+    buttons = "".join(f'<button name="action" value="{action}">{words}</button>' for action, words in _WEBHOOK_BUTTONS)
+    tally = webhooks.tally
+    return (
+        f"<h2>Webhooks</h2><p>Order updates posted: {tally.posted}; without an answer: {tally.failed}; never sent: "
+        f"{tally.lost}</p>"
+        '<form class="row" method="post" action="/_simulator/switch-webhooks"><select name="userId" '
+        f'aria-label="whose webhooks">{_options([("*", "everybody"), *((user, user) for user in users)])}</select>'
+        f"{buttons}</form><table><tr><th>User</th><th>Callback URL</th></tr>{rows}</table>"
+    )
 
 
 def _limits(limits: Limits) -> str:

@@ -148,12 +148,14 @@ def exchange(shape: str, token: str, client_id: str | None) -> Fields:
 EXCHANGE_SHAPES = ("userSession", "accessToken", "resultUserSession")
 
 
-ORDER_SHAPES: dict[str, tuple[str, ...]] = {
+SHAPES_OF_ACTS: dict[str, tuple[str, ...]] = {
     "place": ("current", "2023", "envelopePerSlice"),
     "modify": ("current", LIST_OF_ENVELOPES),
     "cancel": ("current", "object"),
     "margin": ("current", LIST_OF_ENVELOPES),
     "convert": ("current", LIST_OF_ENVELOPES),
+    "subscribe": ("current", LIST_OF_ENVELOPES),
+    "unsubscribe": ("current", LIST_OF_ENVELOPES),
 }
 
 
@@ -161,8 +163,8 @@ def shape_names(call: str) -> tuple[str, ...]:
     """Return the shapes that a call can be switched to, the default first."""
     if call == "exchange":
         return EXCHANGE_SHAPES
-    if call in ORDER_SHAPES:
-        return ORDER_SHAPES[call]
+    if call in SHAPES_OF_ACTS:
+        return SHAPES_OF_ACTS[call]
     known = HISTORY_SHAPES if call == "orderHistory" else SHAPES[call]
     return (*known, LIST_OF_ENVELOPES)
 

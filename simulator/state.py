@@ -14,6 +14,8 @@ from simulator.clock import now
 from simulator.desk import Desk
 from simulator.investors import Investor, another, seeded
 from simulator.limits import Limits
+from simulator.orders import Order
+from simulator.webhooks import Webhooks
 
 _CODE_ALPHABET = string.ascii_uppercase + string.digits
 _CODE_LENGTH = 20  # contract §1: 20 of A-Z0-9
@@ -66,13 +68,15 @@ class Broker:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.webhooks = Webhooks(config.api_secret)
         self._numbers = OrderNumbers()
         self.reset()
 
     def reset(self) -> None:
         """Go back to the seed; nobody is logged in and nothing is switched."""
         self.investors: dict[str, Investor] = seeded(now())
-        self.books = Books(self.investors.values(), self._numbers, now())
+        self.webhooks.reset()
+        self.books = Books(self.investors.values(), self._numbers, now(), self._observe)
         self.desk = Desk(self.books)
         self.app = AppSwitches(redirect_url=self.config.redirect_url)
         self.faults: dict[tuple[str, str], Fault] = {}
@@ -139,6 +143,11 @@ class Broker:
                     del self.faults[key]
             return replace(fault)
         return None
+
+    def _observe(self, order: Order, report: str, at: datetime) -> None:
+        """Pass every step of an order on to whom it is to be posted."""
+        is_echoed = self.books.switches.of(str(order.identity["userId"])).remarks_in != "nowhere"
+        self.webhooks.tell(order, report, at, order.remarks if is_echoed else "")
 
     def _code_of(self, checksum: str) -> str | None:
         return next((code for code, each in self._codes.items() if self._checksum(each.sso_id, code) == checksum), None)

@@ -27,7 +27,7 @@ _VALKEY_URL = "TEST_VALKEY_URL"  # the same
 _TEMPLATE = "migrated"
 _TABLES = (
     "spent_auth_codes, sessions, broker_sessions, seen_orders, watches, intents, ledger, ledger_heads, halts, blocks, "
-    "caps, users, rate_heads, rate_permits"
+    "caps, order_events, book_looks, webhooks, users, rate_heads, rate_permits"
 )
 _ATTEMPTS = 5
 _PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")

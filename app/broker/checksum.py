@@ -1,8 +1,24 @@
-"""The proof that we are the vendor whose app code stood in the login URL."""
+"""The proofs that rest on the secret we share with the broker: ours at the exchange, its own at an older webhook."""
 
 import hashlib
+import hmac
+from collections.abc import Mapping
 
 from pydantic import SecretStr
+
+
+def is_posted_by_broker(payload: Mapping[str, object], api_secret: SecretStr) -> bool:
+    """Say whether the checksum of an order update is SHA-256(order_id + order_timestamp + apiSecret), in hex.
+
+    The broker's older page of its webhook has it (docs/broker.md, "Order webhook"); the newer one has none.
+    """
+    said = [payload.get(name) for name in ("order_id", "order_timestamp", "checksum")]
+    if not all(isinstance(each, str | int) for each in said):
+        return False
+    order_id, moment, given = (str(each) for each in said)
+    text = f"{order_id}{moment}{api_secret.get_secret_value()}"
+    expected = hashlib.sha256(text.encode(errors="replace")).hexdigest()  # JSON can hold half a character
+    return hmac.compare_digest(expected.encode(), given.strip().lower().encode(errors="replace"))
 
 
 def checksum(user_id: str, auth_code: str, api_secret: SecretStr) -> SecretStr:

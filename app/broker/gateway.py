@@ -148,6 +148,14 @@ class Gateway:
         """Send one conversion of a position, once."""
         return await self._act(Call.CONVERT, clearance, order_entry.conversion_body(conversion), Proof.OK)
 
+    async def subscribe(self, bearer: Bearer, callback_url: SecretStr) -> None:
+        """Have the broker post to an address whenever an order of the user's changes; raises as a read does."""
+        await self._read(Call.SUBSCRIBE, bearer, _nothing, body={"callbackUrl": callback_url.get_secret_value()})
+
+    async def unsubscribe(self, bearer: Bearer, callback_url: SecretStr) -> None:
+        """Have it post there no more; raises as a read does."""
+        await self._read(Call.UNSUBSCRIBE, bearer, _nothing, body={"callbackUrl": callback_url.get_secret_value()})
+
     async def _act(
         self, call: Call, clearance: Clearance, body: object, proof: Proof = Proof.OK_WITH_NUMBER
     ) -> Verdict:
@@ -193,7 +201,7 @@ class Gateway:
         self, call: Call, bearer: Bearer, understand: Callable[[list[Row]], T], body: object
     ) -> T:
         user_id = bearer.user_id if bearer.is_proven else None
-        demand = Demand(call.category, user_id, is_urgent=bearer.is_urgent)
+        demand = Demand(call.category, user_id, urgency=bearer.urgency)
         for path in self._paths.of(call):
             answer = await self._transport.send(
                 call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline
@@ -209,6 +217,10 @@ class Gateway:
             self._paths.worked(call, path)
             return understood
         raise BrokerFault("The broker knows none of the paths of this call.")
+
+
+def _nothing(_rows: list[Row]) -> None:
+    """Make nothing of an answer that only says Ok."""
 
 
 def _no_to(call: Call, words: str) -> Problem:

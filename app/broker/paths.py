@@ -23,6 +23,8 @@ class Call(Enum):
     MODIFY = ("POST", "od-rest/orders/modify")
     CANCEL = ("POST", "od-rest/orders/cancel")
     CONVERT = ("POST", "po-rest/positions/conversion")
+    SUBSCRIBE = ("POST", "order-notify/webhook/subscribe")
+    UNSUBSCRIBE = ("POST", "order-notify/webhook/unSubscribe")
 
     def __init__(self, method: str, *paths: str) -> None:
         self.method = method

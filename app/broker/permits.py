@@ -5,20 +5,20 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from app.limits import Demand, Permit
+from app.limits import Demand, Permit, Urgency
 
 
 @dataclass(frozen=True)
 class Bearer:
     """Whose call it is, whose limits it counts against, and the token that it carries.
 
-    What is urgent may use what is kept back of the limits: a cancel with all it needs, and a look at unknown orders. A
-    call for somebody who is not proven yet counts against nobody.
+    What is urgent may use what is kept back of the limits: a cancel with all it needs, and a look at unknown orders;
+    what is idle leaves half of them. A call for somebody who is not proven yet counts against nobody.
     """
 
     user_id: str
     token: SecretStr
-    is_urgent: bool = False
+    urgency: Urgency = Urgency.ORDINARY
     is_proven: bool = True
 
 

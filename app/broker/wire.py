@@ -1,6 +1,7 @@
 """What the broker calls each field of its answers, and what we make of it (docs/broker.md "Fields")."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.broker import words
 from app.broker.answers import Row, lowered
@@ -20,6 +21,8 @@ class BookRow:
     disclosed_quantity: int | None
     owners: frozenset[str] = frozenset()
     """Whose order the broker says it is, in capitals: user and account, which a dealer's orders tell apart."""
+    changed_at: datetime | None = None
+    """When the exchange last did something with it, in UTC; none where the broker does not say."""
 
 
 def book_row(row: Row, correlation_field: str) -> BookRow:
@@ -30,6 +33,7 @@ def book_row(row: Row, correlation_field: str) -> BookRow:
         correlation=_correlation(row, correlation_field),
         disclosed_quantity=whole(row.get("disclosedqty")),
         owners=frozenset(owner.upper() for owner in owners if owner),
+        changed_at=moment(row.get("exchupdatetime")),
     )
 
 

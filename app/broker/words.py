@@ -69,6 +69,11 @@ def order_status(value: object) -> OrderStatus:
     return status or OrderStatus.UNKNOWN
 
 
+def says_expired(status_text: str | None) -> bool:
+    """Say whether the broker's own word for a status is that the order's time is over."""
+    return "expired" in _plain(status_text or "")
+
+
 def _ours(kind: str, table: Mapping[str, str], value: object) -> str | None:
     """Return our word, or the broker's as it came where we have none."""
     written = text(value)

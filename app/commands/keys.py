@@ -25,7 +25,8 @@ from app.safeguards.rekeying import (
     rekey_tokens,
     sealed_by,
 )
-from app.sessions.store import EXPIRED, disconnect, erase_expired, token_place
+from app.sessions.store import EXPIRED, disconnect, token_place
+from app.sessions.tokens_store import erase_expired
 from app.settings_parsing import KEY_ID, KEY_LENGTH
 
 keys = typer.Typer(no_args_is_help=True, help="The keys that seal what is stored.")

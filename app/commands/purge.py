@@ -21,7 +21,10 @@ _THINGS = {
     "spent_codes": ("spentCodes", "spent code"),
     "intents": ("intents", "intent"),
     "orders": ("orders", "order"),
+    "order_events": ("orderEvents", "order event"),
     "watches": ("watches", "watch row"),
+    "looks": ("looks", "look row"),
+    "webhooks": ("webhooks", "webhook"),
     "users": ("users", "name"),
 }
 
@@ -36,7 +39,7 @@ def purge(
         if dry_run:
             return await count_overdue(desk.db, bounds)
         until = {"sessionsUntil": bounds.sessions, "spentCodesUntil": bounds.spent_codes}
-        until |= {"placementsUntil": bounds.placements}
+        until |= {"placementsUntil": bounds.placements, "orderEventsUntil": bounds.order_events}
         told = {name: moment(bound) for name, bound in until.items()}
         await _write(desk, "purge-begun", actor, told | {"reason": reason})  # first: no deed without its row
         gone = await purging.purge(desk.db, bounds)

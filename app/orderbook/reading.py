@@ -6,7 +6,8 @@ from app.broker.gateway import Gateway
 from app.broker.values import drift
 from app.broker.wire import BookRow
 from app.clock import trading_day
-from app.orderbook import store
+from app.orderbook.recording import Sight, record_sight
+from app.orderbook.store import SeenOrder
 from app.problems import NotFound
 from app.sessions.asking import Investor, Reading
 
@@ -23,14 +24,10 @@ async def ask_for_book(investor: Investor) -> Reading[list[BookRow]]:
 
 
 async def read_book(investor: Investor) -> Reading[list[BookRow]]:
-    """Return the book of the day as the broker has it, and remember whose its orders are."""
+    """Return the book of the day as the broker has it, and write down what of it is new."""
     reading = await ask_for_book(investor)
-    numbers = [row.order.order_no for row in reading.answer if row.order.order_no]
-    if not numbers:
-        return reading
-    async with investor.db.reading() as tx:
-        known = await store.find_seen(tx, investor.user_id, numbers)
-        await store.record(tx, investor.user_id, trading_day(reading.as_of), reading.answer, known)
+    sight = Sight(investor.user_id, reading.answer, trading_day(reading.as_of), investor.last_event)
+    known = await record_sight(investor.db, sight)
     return Reading([_attributed(row, known.get(row.order.order_no or "")) for row in reading.answer], reading.as_of)
 
 
@@ -47,7 +44,7 @@ def row_of(book: list[BookRow], order_no: str) -> BookRow:
     return row
 
 
-def _attributed(row: BookRow, seen: store.SeenOrder | None) -> BookRow:
+def _attributed(row: BookRow, seen: SeenOrder | None) -> BookRow:
     if seen is None or seen.intent_id is None:
         return row
     order = row.order.model_copy(update={"placement_id": str(seen.intent_id)})

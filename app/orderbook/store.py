@@ -6,11 +6,10 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.broker.wire import BookRow
 from app.tables import seen_orders
 from app.trading import OrderStatus
 
@@ -28,6 +27,9 @@ class SeenOrder:
     correlation: str | None
     history_read_at: datetime | None
     first_seen_at: datetime
+    trading_day: date
+    shown: dict[str, Any] | None
+    """The order as the last event told it, as JSON."""
 
     @property
     def is_final(self) -> bool:
@@ -37,15 +39,23 @@ class SeenOrder:
 _seen = seen_orders.c
 _COLUMNS = (
     _seen.order_no, _seen.intent_id, _seen.exchange, _seen.quantity, _seen.status, _seen.rejection_reason,
-    _seen.correlation, _seen.history_read_at, _seen.first_seen_at,
+    _seen.correlation, _seen.history_read_at, _seen.first_seen_at, _seen.trading_day, _seen.shown,
 )  # fmt: skip
+_OPEN = [str(status) for status in OrderStatus if not status.is_final]
+_NOTHING_OF_ITS_STATE: Mapping[str, None] = dict.fromkeys(("quantity", "status", "rejection_reason", "shown"))
 
 
-async def find_seen(tx: AsyncConnection, user_id: str, order_nos: Iterable[str]) -> dict[str, SeenOrder]:
-    """Return what is remembered of these orders of this very user, by their numbers."""
-    rows = await tx.execute(
-        select(*_COLUMNS).where(_seen.user_id == user_id, _seen.order_no.in_(sorted(set(order_nos))))
-    )
+async def find_seen(
+    tx: AsyncConnection, user_id: str, order_nos: Iterable[str], *, open_before: date | None = None
+) -> dict[str, SeenOrder]:
+    """Return what is remembered of these orders of this very user, by their numbers.
+
+    With a trading day, also of those that stood open on an earlier one.
+    """
+    wanted: ColumnElement[bool] = _seen.order_no.in_(sorted(set(order_nos)))
+    if open_before is not None:
+        wanted = or_(wanted, and_(_seen.status.in_(_OPEN), _seen.trading_day < open_before))
+    rows = await tx.execute(select(*_COLUMNS).where(_seen.user_id == user_id, wanted))
     return {row.order_no: _seen_order(row) for row in rows}
 
 
@@ -60,37 +70,27 @@ async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUI
     return found
 
 
-async def record(
-    tx: AsyncConnection,
-    user_id: str,
-    day: date,
-    rows: Iterable[BookRow],
-    known: Mapping[str, SeenOrder],
-    came_from: Mapping[str, UUID] | None = None,
+async def write_rows(
+    tx: AsyncConnection, user_id: str, day: date, facts: Mapping[str, Mapping[str, Any]], *, is_latest: bool
 ) -> None:
-    """Write down what a book shows that is not known yet, and which placement an order came from where that is known.
+    """Write down facts of orders, by their numbers: all in one statement and in one order.
 
-    `known` is what `find_seen` has just said. All in one statement and in one order, so that two writers never wait for
-    each other in a circle. What is final stays final: an older reading that arrives later changes nothing.
+    So two writers never wait for each other in a circle. What says how an order stands counts from the latest sight
+    alone, and never once it is final; whose it is and where it was sent is as true in any other.
     """
-    # Of two rows about one order the one that is still open counts: a cancel that nobody needs does no harm.
-    ordered = sorted(rows, key=lambda row: not row.order.status.is_final)
-    shown = {row.order.order_no: _facts(row, came_from or {}) for row in ordered if row.order.order_no}
-    changed = {number: facts for number, facts in shown.items() if _differs(facts, known.get(number))}
-    if not changed:
-        return
+    rows = [facts[number] if is_latest else {**facts[number], **_NOTHING_OF_ITS_STATE} for number in sorted(facts)]
     written = upsert(seen_orders).values([
         {"user_id": user_id, "order_no": number, "trading_day": day, "first_seen_at": func.now(),
-         "last_changed_at": func.now(), **changed[number]}
-        for number in sorted(changed)
+         "last_changed_at": func.now(), **row}
+        for number, row in zip(sorted(facts), rows, strict=True)
     ])  # fmt: skip
     is_final = _seen.status.in_([str(status) for status in OrderStatus if status.is_final])
-    moving = ("quantity", "status", "rejection_reason")
+    state = {name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in _NOTHING_OF_ITS_STATE}
     await tx.execute(
         written.on_conflict_do_update(
             index_elements=[_seen.user_id, _seen.order_no],
             set_={
-                **{name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in moving},
+                **(state if is_latest else {}),
                 "exchange": func.coalesce(_seen.exchange, written.excluded.exchange),
                 "correlation": func.coalesce(_seen.correlation, written.excluded.correlation),
                 "intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id),
@@ -145,26 +145,6 @@ async def remember_history(tx: AsyncConnection, user_id: str, order_no: str, cor
     )
 
 
-def _facts(row: BookRow, came_from: Mapping[str, UUID]) -> dict[str, Any]:
-    return {
-        "intent_id": came_from.get(row.order.order_no or ""),
-        "exchange": row.order.exchange,
-        "quantity": row.order.quantity,
-        "status": str(row.order.status),
-        "rejection_reason": row.order.rejection_reason,
-        "correlation": row.correlation,
-    }
-
-
-def _differs(facts: dict[str, Any], known: SeenOrder | None) -> bool:
-    if known is None:
-        return True
-    is_news = any(
-        facts[name] is not None and getattr(known, name) is None for name in ("exchange", "correlation", "intent_id")
-    )
-    return is_news or any(facts[name] != getattr(known, name) for name in ("quantity", "status", "rejection_reason"))
-
-
 def _seen_order(row: Row[*tuple[Any, ...]]) -> SeenOrder:
     return SeenOrder(
         order_no=row.order_no,
@@ -176,4 +156,6 @@ def _seen_order(row: Row[*tuple[Any, ...]]) -> SeenOrder:
         correlation=row.correlation,
         history_read_at=row.history_read_at,
         first_seen_at=row.first_seen_at,
+        trading_day=row.trading_day,
+        shown=row.shown,
     )

@@ -14,7 +14,7 @@ from app.broker.permits import Clearance
 from app.broker.verdicts import NOT_SENT, Verdict, refused
 from app.clock import monotonic
 from app.db import Database, Transaction
-from app.limits import Category, Demand, Permit
+from app.limits import Category, Demand, Permit, Urgency
 from app.observability import logger
 from app.orderbook import store as orderbook
 from app.orders import store
@@ -90,9 +90,17 @@ class Actor:
     """One replica's hands at the broker."""
 
     def __init__(
-        self, settings: Settings, db: Database, ledger: Ledger, underway: Underway, limiter: RateLimiter
+        self,
+        settings: Settings,
+        db: Database,
+        ledger: Ledger,
+        underway: Underway,
+        limiter: RateLimiter,
+        acted: Callable[[str], None],
     ) -> None:
+        """Take, beside what it works with, whom to tell that something was done in a user's name."""
         self._settings = settings
+        self._acted = acted
         self._db = db
         self.ledger = ledger
         self._underway = underway
@@ -149,8 +157,8 @@ class Actor:
 
         The transaction holds nothing of anybody else's meanwhile; the store of permits answers or fails in a second.
         """
-        is_cancel = wish.action is Action.CANCEL
-        demand = Demand(Category.ORDER, investor.user_id, wish.exchanges, is_urgent=is_cancel)
+        urgency = Urgency.URGENT if wish.action is Action.CANCEL else Urgency.ORDINARY
+        demand = Demand(Category.ORDER, investor.user_id, wish.exchanges, urgency)
         return Permit(demand, monotonic()) if wish.known else await self._limiter.take(demand)
 
     async def _find_earlier(self, tx: Transaction, investor: Investor, wish: Wish) -> Done | None:
@@ -204,6 +212,7 @@ class Actor:
     async def _conclude(self, investor: Investor, intent: Intent, verdict: Verdict) -> Done:
         """Write the outcome down; where that can't be done it is unknown to everybody but the log."""
         settled = await self._stored(intent, verdict) or await self._stored(intent, verdict)  # a lost connection is one
+        self._acted(investor.user_id)
         if settled is None:
             _log.error(
                 NOT_STORED, intent=str(intent.id), outcome=verdict.outcome, order_nos=list(verdict.order_nos),

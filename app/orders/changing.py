@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from app.broker.permits import Clearance
 from app.broker.verdicts import NOT_SENT, Verdict, refused
 from app.broker.wire import BookRow
-from app.clock import monotonic
+from app.clock import monotonic, trading_day
+from app.limits import Urgency
 from app.orderbook import store as orderbook
 from app.orderbook.reading import find_row, read_book
 from app.orderbook.store import SeenOrder
@@ -77,7 +78,7 @@ async def cancel_order(
     request = repeatable(key, "DELETE", f"/v1/orders/{order_no}", {}) if key else None
     if request and (earlier := await actor.replay(investor, request)):
         return earlier
-    urgent = replace(investor, is_urgent=True)
+    urgent = replace(investor, urgency=Urgency.URGENT)
     seen = await _own(urgent, order_no)
 
     async def send(clearance: Clearance, _correlation: str | None) -> Verdict:
@@ -110,7 +111,7 @@ class CancelledOrder:
 
 async def cancel_all(actor: Actor, investor: Investor) -> list[CancelledOrder]:
     """Cancel every open order of the investor's, as his book shows them now."""
-    book = await read_book(replace(investor, is_urgent=True))
+    book = await read_book(replace(investor, urgency=Urgency.URGENT))
     numbers = [row.order.order_no for row in book.answer if row.order.order_no and not row.order.status.is_final]
     return await cancel_each(actor, investor, numbers)
 
@@ -167,7 +168,7 @@ async def _own(investor: Investor, order_no: str) -> SeenOrder:
     row = await find_row(investor, order_no)
     return SeenOrder(
         order_no, None, row.order.exchange, row.order.quantity, row.order.status, None, None, None,
-        first_seen_at=investor.clock.now(),
+        first_seen_at=investor.clock.now(), trading_day=trading_day(investor.clock.now()), shown=None,
     )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from pydantic import AwareDatetime, BeforeValidator
 from app.dependencies import State
 from app.orders.changing import cancel_placement
 from app.orders.intents import Action
-from app.orders.paging import read_moment
 from app.orders.routes import ActorOf
 from app.orders.schemas import CancelledPlacement, Placement, PlacementList
 from app.orders.telling import Wanted, list_page, placement_as_known, read_placement, told_cancels
+from app.paging import read_moment
 from app.problem_answers import BROKER_ACT, SESSION, answers, may_stay_unknown
 from app.problems import InvalidRequest, NotFound, TemporarilyUnavailable
 from app.sessions.current import SignedIn

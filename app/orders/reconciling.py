@@ -11,13 +11,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app.broker.gateway import Gateway
-from app.broker.wire import BookRow
 from app.clock import trading_day
 from app.db import Database, Transaction
 from app.observability import logger
 from app.orderbook import store as orderbook
 from app.orderbook.attributing import by_correlation, is_clean, recognised, suspects
 from app.orderbook.reading import ask_for_book
+from app.orderbook.recording import Sight, announce, find_known, write_sight
 from app.orderbook.store import SeenOrder
 from app.orders import store
 from app.orders.acting import Actor
@@ -72,7 +72,8 @@ class Reconciler:
         except BrokerSessionExpired:
             await self._note(intents, BrokerSessionExpired.slug)
             raise
-        book = await self._attribute(claimed, reading.answer, now)
+        sight = Sight(claimed.user_id, reading.answer, trading_day(now), investor.last_event)
+        book = await self._attribute(claimed, sight, now)
         await self._conclude(claimed, intents, book)  # what the book proves waits for nothing else
         still_open = await self._still_open(investor.user_id)
         await cancel(still_open)
@@ -103,19 +104,20 @@ class Reconciler:
         await self._actor.write_outcome(tx, intent, Outcome.UNKNOWN, SENDER_LOST, ())
         return settled or intent
 
-    async def _attribute(self, claimed: Claim, rows: list[BookRow], as_of: datetime) -> Book:
+    async def _attribute(self, claimed: Claim, sight: Sight, as_of: datetime) -> Book:
         """Write down what the book shows, and which order came from which placement where it echoes that."""
-        user_id, day = claimed.user_id, trading_day(as_of)
-        numbers = [row.order.order_no for row in rows if row.order.order_no]
+        user_id, day, rows, numbers = claimed.user_id, sight.day, sight.rows, sight.numbers
         async with self._db.transaction() as tx:
-            known = await orderbook.find_seen(tx, user_id, numbers)
+            known = await find_known(tx, sight)
             correlations = await store.correlations(tx, user_id, day)
             found = by_correlation(rows, known, correlations)
-            await orderbook.record(tx, user_id, day, rows, known, came_from=found)
+            has_events = await write_sight(tx, sight, known, came_from=found)
             if found and claimed.echo_seen_on != day:
                 await watches.remember_echo(tx, user_id, day)
             seen = await orderbook.find_seen(tx, user_id, numbers)
             is_whole = is_clean(rows) and await orderbook.shown_on(tx, user_id, day) <= set(numbers)
+        if has_events:
+            await announce(self._db, user_id)
         has_echo = bool(found) or claimed.echo_seen_on == day
         return Book(rows, as_of, seen, correlations, has_echo=has_echo, is_whole=is_whole)
 

@@ -1,6 +1,5 @@
 """Orders: the broker's books as they stand, and everything that may be done to them."""
 
-from functools import partial
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -20,6 +19,7 @@ from app.orders.telling import cancelled, told
 from app.problem_answers import BROKER_ACT, BROKER_READ, NEW_RISK, answers, may_stay_unknown
 from app.problems import CrossSiteRequest, InvalidRequest, NotFound, OrderRefused, PlacementUnresolved
 from app.safeguards.idempotency import read_key, required
+from app.sessions.asking import asking
 from app.sessions.current import Shared, SignedIn
 from app.sessions.sharing import BOOK
 from app.trading import Margin, Model, Order, OrderWithHistory, Trade
@@ -76,9 +76,9 @@ NeededKey = Annotated[str, Depends(needed_key)]
 
 
 @router.get("/orders", responses=answers(*BROKER_READ))
-async def list_orders(*, investor: SignedIn, shared: Shared) -> OrderList:
+async def list_orders(shared: Shared) -> OrderList:
     """List the orders of the day as the broker's book has them."""
-    book = await shared.read(BOOK, partial(orderbook.read_book, investor))
+    book = await shared.read(BOOK, orderbook.read_book)
     return OrderList(orders=[row.order for row in book.answer], as_of=book.as_of)
 
 
@@ -109,11 +109,11 @@ async def preview_margin(*, investor: SignedIn, terms: OrderTerms) -> Margin:
 
 
 @router.get("/orders/{orderNo}", responses=answers(*BROKER_READ, NotFound, InvalidRequest))
-async def read_order(*, investor: SignedIn, shared: Shared, order_no: OrderNo) -> OrderWithHistory:
+async def read_order(*, shared: Shared, order_no: OrderNo) -> OrderWithHistory:
     """Read one order of the day and every step of it, the newest first."""
-    book = await shared.read(BOOK, partial(orderbook.read_book, investor))
+    book = await shared.read(BOOK, orderbook.read_book)
     row = orderbook.row_of(book.answer, order_no)  # before a history is asked for: it may be somebody else's
-    history = await shared.read("history", partial(investor.ask, Gateway.order_history, order_no), about=order_no)
+    history = await shared.read("history", asking(Gateway.order_history, order_no), about=order_no)
     return OrderWithHistory(**dict(row.order), history=history.answer)
 
 
@@ -146,9 +146,9 @@ async def cancel(
 
 
 @router.get("/trades", responses=answers(*BROKER_READ))
-async def list_trades(*, investor: SignedIn, shared: Shared) -> TradeList:
+async def list_trades(shared: Shared) -> TradeList:
     """List the fills of the day."""
-    reading = await shared.read("trades", partial(investor.ask, Gateway.trade_book))
+    reading = await shared.read("trades", asking(Gateway.trade_book))
     return TradeList(trades=reading.answer, as_of=reading.as_of)
 
 

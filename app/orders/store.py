@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.clock import random_bytes
 from app.orders.intents import SENDING, Action, Beginning, Intent, Page, ResolvedBy, Unknowns
-from app.orders.paging import cursor_after, read_cursor
+from app.paging import cursor_after, read_cursor
 from app.tables import intents, users
 from app.trading import Outcome
 
@@ -185,7 +185,7 @@ async def cancels_of(
 
 
 async def list_placements(tx: AsyncConnection, user_id: str, page: Page) -> tuple[list[Intent], str | None]:
-    """Return the placements of a page and the cursor of the next one; raises `BadCursor`."""
+    """Return the placements of a page and the cursor of the next one; raises `InvalidRequest`."""
     wanted = select(*_COLUMNS).where(_i.user_id == user_id, _i.action.in_(page.actions))
     if page.outcome:
         states = [page.outcome, SENDING] if page.outcome is Outcome.UNKNOWN else [page.outcome]

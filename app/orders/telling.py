@@ -1,6 +1,5 @@
 """How an outcome is told: 200 or 201 accepted, 202 unknown, 422 refused; a replay tells what is known by now."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from http import HTTPStatus
@@ -15,12 +14,11 @@ from app.orders import store
 from app.orders.acting import Done
 from app.orders.changing import CancelledOrder
 from app.orders.intents import NOT_FOUND_AT_BROKER, Action, Intent, Page
-from app.orders.paging import BadCursor, BadMoment, beginning_of, end_of
 from app.orders.schemas import Cancelled, CancelledPlacement, Placement, PlacementList, shown
+from app.paging import moments_between
 from app.problems import (
     BrokerRateLimited,
     BrokerSessionExpired,
-    InvalidRequest,
     NotFound,
     OrderRefused,
     RateLimited,
@@ -115,23 +113,11 @@ class Wanted:
 
 async def list_page(db: Database, user_id: str, wanted: Wanted, as_of: datetime) -> PlacementList:
     """Return one page of a user's placements; raises `InvalidRequest` for days or a cursor that can't be."""
-    page = Page(
-        wanted.actions, wanted.outcome, _checked("from", beginning_of, wanted.first),
-        _checked("to", end_of, wanted.last), wanted.cursor, wanted.limit,
-    )  # fmt: skip
-    try:
-        async with db.reading() as tx:
-            intents, cursor = await store.list_placements(tx, user_id, page)
-    except BadCursor as error:
-        raise InvalidRequest(errors=[{"pointer": "/query/cursor", "detail": "is none of ours"}]) from error
+    first, last = moments_between(wanted.first, wanted.last)
+    page = Page(wanted.actions, wanted.outcome, first, last, wanted.cursor, wanted.limit)
+    async with db.reading() as tx:
+        intents, cursor = await store.list_placements(tx, user_id, page)
     return PlacementList(placements=await placements_of(db, intents), as_of=as_of, next_cursor=cursor)
-
-
-def _checked(name: str, moment_of: Callable[[date | None], datetime | None], given: date | None) -> datetime | None:
-    try:
-        return moment_of(given)
-    except BadMoment as error:
-        raise InvalidRequest(errors=[{"pointer": f"/query/{name}", "detail": "is no day of trading"}]) from error
 
 
 def told_cancels(cancels: list[CancelledOrder], placement: Placement) -> tuple[CancelledPlacement, int]:

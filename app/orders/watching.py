@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Never, TypeVar
+from typing import Never
 
 from app.clock import monotonic
 from app.db import Database
@@ -14,19 +14,16 @@ from app.orders.acting import Actor
 from app.orders.cancelling import cancel_what_turned_up
 from app.orders.intents import Intent
 from app.orders.reconciling import Reconciler
-from app.problems import BrokerSessionExpired, Problem, TemporarilyUnavailable
+from app.problems import BrokerSessionExpired, Problem
+from app.rounds import Rounds, safely
 from app.safeguards import watches
 from app.safeguards.watches import NEVER, Claim
 from app.sessions.asking import Investor
 from app.trading import Outcome
 
-T = TypeVar("T")
-
 _log = logger("reconciler")
 
-_EVERY = 0.5  # seconds between two questions to the database whether anything is due
 _RESCUE_EVERY = 60.0
-_MOST_AT_ONCE = 16  # users looked after by one replica at the same time
 _LEASE = timedelta(seconds=25)
 _LOOK_DEADLINE = 20.0  # seconds; shorter than the lease, so that nobody looks without one
 _AFTER_FAULT = timedelta(seconds=30)
@@ -55,58 +52,43 @@ class Watching:
         self._investor = investor_of
         self._actor = actor
         self._reconciler = Reconciler(db, actor)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._rounds = Rounds[Claim](_log, self._claim, self._look_and_release)
 
     async def run(self) -> Never:
         """Look, for ever; whatever is wrong is told and survived."""
-        rescued_at = float("-inf")
-        while True:
-            if monotonic() - rescued_at >= _RESCUE_EVERY:
-                rescued_at = monotonic()
-                await self._safely(self._rescue(), "rescue_failed")
-            for claimed in await self._safely(self._claim(), "claim_failed") or []:
-                task = asyncio.create_task(self._look_and_release(claimed))
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
-            await asyncio.sleep(_EVERY)
+        async with asyncio.TaskGroup() as group:
+            rescuing = group.create_task(self._keep_rescuing())
+            try:
+                await self._rounds.run()
+            finally:
+                rescuing.cancel()
 
     async def aclose(self) -> None:
         """Stop the looks under way; their leases end by themselves."""
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._rounds.aclose()
+
+    async def _keep_rescuing(self) -> Never:
+        while True:
+            await safely(_log, self._rescue(), "rescue_failed")
+            await asyncio.sleep(_RESCUE_EVERY)
 
     async def _rescue(self) -> None:
         async with self._db.transaction() as tx:
             if found := await watches.rescue(tx):
                 _log.error("looks_had_been_forgotten", users=found)
 
-    async def _claim(self) -> list[Claim]:
-        free = _MOST_AT_ONCE - len(self._under_way)
-        if free == 0:
-            return []
+    async def _claim(self, free: int) -> list[Claim]:
         async with self._db.transaction() as tx:
             return await watches.claim(tx, free, _LEASE)
 
     async def _look_and_release(self, claimed: Claim) -> None:
         began_at = monotonic()
-        wait = await self._safely(self._look(claimed), "look_failed") or Wait(_AFTER_FAULT)
-        wait = wait.after(monotonic() - began_at)
-        await self._safely(self._release(claimed, wait), "lease_not_released")  # then it ends by itself
+        wait = await safely(_log, self._look(claimed), "look_failed") or Wait(_AFTER_FAULT)
+        await self._release(claimed, wait.after(monotonic() - began_at))  # else the lease ends by itself
 
     async def _release(self, claimed: Claim, wait: Wait) -> None:
         async with self._db.transaction() as tx:
             await watches.release(tx, claimed, wait.time)
-
-    async def _safely(self, work: Awaitable[T], failure: str) -> T | None:
-        """Return what the work gives, none where it fails; one user's trouble must not end the looks at all others."""
-        try:
-            return await work
-        except TemporarilyUnavailable:
-            _log.warning(failure, reason="the database is away")
-        except Exception:  # noqa: BLE001  # one of the places that may: this loop has to go on
-            _log.exception(failure)
-        return None
 
     async def _look(self, claimed: Claim) -> Wait:
         """Look once; return how long to wait before the next look."""

@@ -1,13 +1,12 @@
 """What the investor owns and where he stands today."""
 
-from functools import partial
-
 from fastapi import APIRouter
 from pydantic import AwareDatetime
 
 from app.broker.gateway import Gateway
 from app.problem_answers import BROKER_READ, answers
-from app.sessions.current import Shared, SignedIn
+from app.sessions.asking import asking
+from app.sessions.current import Shared
 from app.trading import Holding, Model, Position
 
 router = APIRouter(prefix="/v1", tags=["portfolio"])
@@ -28,14 +27,14 @@ class PositionList(Model):
 
 
 @router.get("/holdings", responses=answers(*BROKER_READ))
-async def list_holdings(*, investor: SignedIn, shared: Shared) -> HoldingList:
+async def list_holdings(shared: Shared) -> HoldingList:
     """List what lies in the investor's depository account."""
-    reading = await shared.read("holdings", partial(investor.ask, Gateway.holdings))
+    reading = await shared.read("holdings", asking(Gateway.holdings))
     return HoldingList(holdings=reading.answer, as_of=reading.as_of)
 
 
 @router.get("/positions", responses=answers(*BROKER_READ))
-async def list_positions(*, investor: SignedIn, shared: Shared) -> PositionList:
+async def list_positions(shared: Shared) -> PositionList:
     """List the positions of the day; an empty list means flat, and nothing else is ever shown as one."""
-    reading = await shared.read("positions", partial(investor.ask, Gateway.positions))
+    reading = await shared.read("positions", asking(Gateway.positions))
     return PositionList(positions=reading.answer, as_of=reading.as_of)

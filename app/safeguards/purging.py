@@ -14,7 +14,18 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, literal
 
 from app.db import Database
 from app.settings import Settings
-from app.tables import broker_sessions, intents, seen_orders, sessions, spent_auth_codes, users, watches
+from app.tables import (
+    book_looks,
+    broker_sessions,
+    intents,
+    order_events,
+    seen_orders,
+    sessions,
+    spent_auth_codes,
+    users,
+    watches,
+    webhooks,
+)
 
 _BATCH = 1000  # rows that one transaction deletes: some milliseconds
 _USERS = 100  # looked at together: their rows are found by the indexes that begin with a user
@@ -22,6 +33,7 @@ _USERS = 100  # looked at together: their rows are found by the indexes that beg
 _s, _b, _c, _i, _o, _w, _u = (
     table.c for table in (sessions, broker_sessions, spent_auth_codes, intents, seen_orders, watches, users)
 )
+_e, _l, _h = order_events.c, book_looks.c, webhooks.c
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Bounds:
     sessions: datetime
     spent_codes: datetime
     placements: datetime
+    order_events: datetime
     idle_timeout: timedelta
 
 
@@ -43,7 +56,10 @@ class Counts:
     spent_codes: int = 0
     intents: int = 0
     orders: int = 0
+    order_events: int = 0
     watches: int = 0
+    looks: int = 0
+    webhooks: int = 0
     users: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -58,6 +74,7 @@ async def bounds_now(db: Database, settings: Settings) -> Bounds:
         sessions=now - settings.retention_sessions,
         spent_codes=now - settings.retention_spent_codes,
         placements=now - settings.retention_placements,
+        order_events=now - settings.retention_order_events,
         idle_timeout=settings.session_idle_timeout,
     )
 
@@ -72,7 +89,10 @@ async def count_overdue(db: Database, bounds: Bounds) -> Counts:
             broker_sessions=await _count(db, broker_sessions, _b.user_id.in_(page), overdue.broker_sessions),
             intents=await _count(db, intents, _i.user_id.in_(page), overdue.intents),
             orders=await _count(db, seen_orders, _o.user_id.in_(page), overdue.orders),
+            order_events=await _count(db, order_events, _e.user_id.in_(page), overdue.order_events),
             watches=await _count(db, watches, _w.user_id.in_(page), overdue.watches),
+            looks=await _count(db, book_looks, _l.user_id.in_(page), overdue.looks),
+            webhooks=await _count(db, webhooks, _h.user_id.in_(page), overdue.webhooks),
             users=await _count(db, users, _u.id.in_(page), overdue.users),
         )
     return counts
@@ -88,7 +108,10 @@ async def purge(db: Database, bounds: Bounds, *, batch: int = _BATCH) -> Counts:
             sessions=await _delete(db, sessions, batch, _s.user_id.in_(page), overdue.sessions),
             broker_sessions=await _delete(db, broker_sessions, batch, _b.user_id.in_(page), overdue.broker_sessions),
             orders=await _delete(db, seen_orders, batch, _o.user_id.in_(page), overdue.orders_from_elsewhere),
+            order_events=await _delete(db, order_events, batch, _e.user_id.in_(page), overdue.order_events),
             watches=await _delete(db, watches, batch, _w.user_id.in_(page), overdue.watches),
+            looks=await _delete(db, book_looks, batch, _l.user_id.in_(page), overdue.looks),
+            webhooks=await _delete(db, webhooks, batch, _h.user_id.in_(page), overdue.webhooks),
             users=await _forget(db, _u.id.in_(page), overdue.users),
         )
     return counts
@@ -122,6 +145,9 @@ class _Overdue:
             or_(_w.lease_until.is_(None), _w.lease_until <= func.now()),
             ~_stays(intents, _i.user_id == _w.user_id, self.intents),
         )
+        self.order_events = _e.seen_at <= bounds.order_events
+        self.looks = and_(_l.next_look_at.is_(None), _is_long_gone(_l.user_id, bounds))
+        self.webhooks = _is_long_gone(_h.user_id, bounds)
         self.users = and_(
             _u.signed_in_at <= bounds.sessions,
             or_(_u.name.is_not(None), _u.account_id.is_not(None)),
@@ -130,6 +156,11 @@ class _Overdue:
             ~_stays(intents, _i.user_id == _u.id, self.intents),
             ~_stays(seen_orders, _o.user_id == _u.id, self.orders),
         )
+
+
+def _is_long_gone(user_id: ColumnElement[str], bounds: Bounds) -> ColumnElement[bool]:
+    """Say that a user has not signed in for as long as sessions are kept: the next sign-in makes all of it anew."""
+    return exists(select(literal(1)).select_from(users).where(_u.id == user_id, _u.signed_in_at <= bounds.sessions))
 
 
 def _stays(table: Table, is_his: ColumnElement[bool], is_overdue: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -70,6 +70,12 @@ def note(category: Category, standing: Standing | None) -> None:
         current.standings[category] = standing
 
 
+def say_nothing() -> None:
+    """Tell no remainder with this answer, and so look at none."""
+    if current := telling.get():
+        current.is_silent = True
+
+
 def policy_field(limits: Limits, category: Category) -> str:
     """Return `RateLimit-Policy` where nobody's windows are known."""
     windows = limits.get(category, ())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.limits import Category, Demand, Limits, Window
+from app.limits import Category, Demand, Limits, Urgency, Window
 from app.safeguards.counting import ADDRESS_KEPT_FOR, ADDRESS_PREFIX, Allowance, Bucket
 from app.safeguards.sparing import ADDRESS_POLICY, ADDRESS_WINDOW
 from app.settings import Settings
@@ -34,12 +34,15 @@ class Policy:
             are_reads_spared=settings.rate_limit_store_down == "reads-pass",
         )
 
-    def usable(self, category: Category, limit: int, *, is_urgent: bool) -> int:
+    def usable(self, category: Category, limit: int, urgency: Urgency) -> int:
         """Return how much of a limit may be used: all of it by what is urgent, by the rest all but what is kept back.
 
-        The share is rounded down but at least one call, and leaves at least one for everything else.
+        The share is rounded down but at least one call, and leaves at least one for everything else. What is idle has
+        half of it.
         """
-        if is_urgent or category is Category.DATA or not self.reserve:
+        if urgency is Urgency.IDLE:
+            return max(limit // 2, 1)
+        if urgency is Urgency.URGENT or category is Category.DATA or not self.reserve:
             return limit
         return limit - min(max(int(limit * self.reserve), 1), limit - 1)
 
@@ -52,9 +55,7 @@ class Policy:
             return found
         found.append(self.user_bucket(demand))
         if self.orders_per_second_per_exchange:
-            found += [
-                self.exchange_bucket(demand.user_id, each, is_urgent=demand.is_urgent) for each in demand.exchanges
-            ]
+            found += [self.exchange_bucket(demand.user_id, each, demand.urgency) for each in demand.exchanges]
         return found
 
     def user_bucket(self, demand: Demand) -> Bucket:
@@ -62,10 +63,10 @@ class Policy:
         windows = self.user.get(demand.category, ())
         return self._bucket("", windows, demand, key=user_key(demand.user_id or "", demand.category))
 
-    def exchange_bucket(self, user_id: str, exchange: str, *, is_urgent: bool = False) -> Bucket:
+    def exchange_bucket(self, user_id: str, exchange: str, urgency: Urgency = Urgency.ORDINARY) -> Bucket:
         """Return what a user's orders at one exchange count in."""
         limit = self.orders_per_second_per_exchange
-        usable = self.usable(Category.ORDER, limit, is_urgent=is_urgent)
+        usable = self.usable(Category.ORDER, limit, urgency)
         allowance = Allowance(f"{Category.ORDER}-{exchange}-1", 1, 1 + self.guard, limit, usable)
         return Bucket(f"user:{user_id}:{Category.ORDER}:{exchange}", (allowance,))
 
@@ -85,7 +86,7 @@ class Policy:
                 seconds=each.seconds,
                 length=each.seconds + self.guard,
                 limit=each.limit,
-                usable=self.usable(demand.category, each.limit, is_urgent=demand.is_urgent),
+                usable=self.usable(demand.category, each.limit, demand.urgency),
             )
             for each in windows
         )

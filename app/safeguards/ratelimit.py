@@ -12,7 +12,7 @@ from math import ceil
 from typing import Never, TypeVar
 
 from app.clock import monotonic
-from app.limits import Category, Demand, Permit
+from app.limits import Category, Demand, Permit, Urgency
 from app.observability import logger
 from app.problems import BrokerRateLimited, RateLimited, TemporarilyUnavailable
 from app.safeguards.counting import FIRST_PAUSE, Allowance, Bucket, Count, PermitStore, Tally
@@ -181,7 +181,7 @@ class RateLimiter:
         full = [bucket for bucket, _, count in _windows(buckets, tally) if count.wait]
         if full and not any(bucket.is_own for bucket in full):
             note(demand.category, None)
-        if demand.is_urgent:  # it has other windows: whoever is to be told has to look
+        if demand.urgency is not Urgency.ORDINARY:  # it has other windows: whoever is to be told has to look
             self._last.pop((demand.user_id, demand.category), None)
             return
         standing = Standing(_quotas(buckets, tally, added=int(tally.is_granted)), monotonic())

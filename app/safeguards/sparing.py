@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from app.clock import monotonic
-from app.limits import Category, Demand
+from app.limits import Category, Demand, Urgency
 from app.problems import RateLimited, TemporarilyUnavailable
 
 ADDRESS_WINDOW = 60  # seconds in which the visits of an address are counted
@@ -31,9 +31,10 @@ class Sparing:
     def admit(self, demand: Demand) -> None:
         """Let a call go; raises `TemporarilyUnavailable` for one that may not, or not yet."""
         is_read = demand.category is not Category.ORDER
-        if not (demand.is_urgent or (is_read and self._are_reads_spared)):
+        may_pass = is_read and self._are_reads_spared and demand.urgency is not Urgency.IDLE
+        if not (demand.urgency is Urgency.URGENT or may_pass):
             raise TemporarilyUnavailable("The limits can't be counted.")
-        self._refuse_until_due(f"{demand.category}:{demand.user_id}:{demand.is_urgent}")
+        self._refuse_until_due(f"{demand.category}:{demand.user_id}:{demand.urgency}")
 
     def admit_address(self, address: str) -> None:
         """Let a visit of the sign-in go; raises `RateLimited`."""

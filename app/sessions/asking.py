@@ -16,6 +16,7 @@ from app.broker.gateway import Gateway
 from app.broker.permits import Bearer
 from app.clock import Clock
 from app.db import Database
+from app.limits import Urgency
 from app.observability import logger
 from app.problems import BrokerFault, BrokerSessionExpired
 from app.safeguards.sealing import CannotOpen, KeyRing
@@ -38,6 +39,10 @@ class Reading(Generic[T]):
     as_of: datetime
 
 
+Question = Callable[["Caller"], Awaitable[Reading[T]]]
+"""Something that can be asked for whoever calls."""
+
+
 @dataclass(frozen=True)
 class Means:
     """What it takes to ask the broker for anybody."""
@@ -56,8 +61,10 @@ class Investor(Means):
 
     user_id: str
     broker: BrokerSession | None
-    is_urgent: bool = False
-    """Whether what is asked for him may use what is kept back of the limits."""
+    last_event: int
+    """The number of his newest order event when he was looked up; what a later one has written is unknown to him."""
+    urgency: Urgency = Urgency.ORDINARY
+    """How much of the limits may be used by what is asked for him."""
 
     async def ask(
         self,
@@ -91,7 +98,7 @@ class Investor(Means):
         """Return on whose behalf something is done once; raises `BrokerSessionExpired`."""
         if self.broker is None or self.broker.reason_it_is_dead(self.clock.now()):
             raise BrokerSessionExpired
-        return Bearer(self.user_id, self._opened(self.broker), is_urgent=self.is_urgent)
+        return Bearer(self.user_id, self._opened(self.broker), urgency=self.urgency)
 
     async def is_token_dead(self, *, is_doubtful: bool) -> bool:
         """Say whether the token that was refused is dead, and end its broker session then.
@@ -108,7 +115,7 @@ class Investor(Means):
                 await store.disconnect(tx, broker.id, self.clock.now(), reason)
             self.remembered.forget(self.user_id)
             raise BrokerSessionExpired
-        return Bearer(self.user_id, self._opened(broker), is_urgent=self.is_urgent)
+        return Bearer(self.user_id, self._opened(broker), urgency=self.urgency)
 
     def _opened(self, broker: BrokerSession) -> SecretStr:
         if broker.sealed is None:
@@ -142,7 +149,7 @@ class Investor(Means):
             present = await store.find_broker_session(tx, self.user_id)
         if present is None or present.id != doubted.id or present.ended_reason:
             return False
-        bearer = Bearer(self.user_id, self._opened(doubted), is_urgent=self.is_urgent)
+        bearer = Bearer(self.user_id, self._opened(doubted), urgency=self.urgency)
         return await self.probes.is_alive(doubted.id, lambda: self.gateway.funds(bearer))
 
 
@@ -165,11 +172,23 @@ class Caller(Investor):
             return self
         async with self.db.reading() as tx:
             freshness = await store.freshness_of(tx, self.user_id)
-        return replace(self, session=replace(self.session, freshness=freshness))
+        return replace(
+            self,
+            session=replace(self.session, freshness=freshness),
+            last_event=freshness.last_event,
+            is_remembered=False,
+        )
 
 
-async def find_investor(means: Means, user_id: str) -> Investor:
-    """Return somebody who need not be calling, with the broker session that he has now; what is asked is urgent."""
+async def find_investor(means: Means, user_id: str, urgency: Urgency = Urgency.URGENT) -> Investor:
+    """Return somebody who need not be calling, with the broker session that he has now."""
     async with means.db.reading() as tx:
-        broker = await store.find_broker_session(tx, user_id)
-    return Investor(**vars(means), user_id=user_id, broker=broker, is_urgent=True)
+        broker, last_event = await store.find_standing(tx, user_id)
+    return Investor(**vars(means), user_id=user_id, broker=broker, last_event=last_event, urgency=urgency)
+
+
+def asking(
+    call: Callable[Concatenate[Gateway, Bearer, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> Question[T]:
+    """Return the question that one read of the gateway answers."""
+    return lambda caller: caller.ask(call, *args, **kwargs)

@@ -1,18 +1,20 @@
 """Who is calling: the session behind the cookie, or the reason why there is none."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Header, Request, Response
 
 from app.dependencies import Cookies, process_state
-from app.problems import NotSignedIn, SessionExpired, UserBlocked
+from app.problems import NotSignedIn
 from app.safeguards.quotas import telling
 from app.safeguards.sealing import KeyRing
 from app.sessions import store
-from app.sessions.asking import Caller, Means, Reading
-from app.sessions.lifetimes import idle_end, touch_interval
-from app.sessions.sharing import Ask, SharedReads
+from app.sessions.asking import Caller, Means, Question, Reading
+from app.sessions.hooks import Hooks
+from app.sessions.lifetimes import refuse_dead, touch_interval
+from app.sessions.sharing import SharedReads
 from app.sessions.store import Session
 from app.sessions.tokens import token_hash, token_of_cookie
 from app.settings import Settings
@@ -35,21 +37,29 @@ async def signed_in(request: Request, x_background: Background = None) -> Caller
 
     Raises `NotSignedIn`, `SessionExpired` and `UserBlocked`.
     """
+    is_background = (x_background or "").strip().lower() in _YES
+    return await _let_in(request, is_activity=not is_background)
+
+
+async def listening(request: Request) -> Caller:
+    """Return who is calling to listen, which keeps nobody signed in, as it stands now; raises what `signed_in` does."""
+    return await (await _let_in(request, is_activity=False)).refreshed()
+
+
+async def _let_in(request: Request, *, is_activity: bool) -> Caller:
     state, means = process_state(request), means_of(request)
     cookies = Cookies(state["settings"])
     token = token_of_cookie(cookies.of(request, cookies.session))
     if token is None:
         raise NotSignedIn
-    is_background = (x_background or "").strip().lower() in _YES
     door, is_read = Door(state["settings"], means), request.method in _READS
-    session, is_remembered = await door.session_of(
-        token_hash(token), is_activity=not is_background, may_remember=is_read
-    )
+    session, is_remembered = await door.session_of(token_hash(token), is_activity=is_activity, may_remember=is_read)
     if told := telling.get():
         told.user_id = session.user_id
     return Caller(
-        **vars(means), user_id=session.user_id, broker=session.broker, session=session, is_remembered=is_remembered
-    )
+        **vars(means), user_id=session.user_id, broker=session.broker, last_event=session.freshness.last_event,
+        session=session, is_remembered=is_remembered,
+    )  # fmt: skip
 
 
 def key_ring(request: Request) -> KeyRing:
@@ -62,7 +72,14 @@ def means_of(request: Request) -> Means:
     return cast("Means", request.state.means)
 
 
+def hooks_of(request: Request) -> Hooks:
+    """Return what signing in and logging out set off elsewhere."""
+    return cast("Hooks", request.state.hooks)
+
+
 SignedIn = Annotated[Caller, Depends(signed_in)]
+HooksOf = Annotated[Hooks, Depends(hooks_of)]
+Listening = Annotated[Caller, Depends(listening)]
 
 
 class SharedAnswers:
@@ -75,10 +92,12 @@ class SharedAnswers:
         self._is_fresh_wanted = is_fresh_wanted
         self._age = 0
 
-    async def read(self, name: str, ask: Ask[T], *, about: str | None = None) -> Reading[T]:
+    async def read(self, name: str, ask: Question[T], *, about: str | None = None) -> Reading[T]:
         """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it."""
         self._caller = await self._caller.refreshed()
-        reading = await self._reads.read(self._caller, name, ask, about=about, is_fresh_wanted=self._is_fresh_wanted)
+        reading = await self._reads.read(
+            self._caller, name, partial(ask, self._caller), about=about, is_fresh_wanted=self._is_fresh_wanted
+        )
         age = int((self._caller.clock.now() - reading.as_of).total_seconds())
         self._age = max(age, self._age)
         self._response.headers["Age"] = str(self._age)
@@ -130,7 +149,7 @@ class Door:
         """Return the session, and whether it was remembered from a request of a moment ago."""
         known = self._means.remembered.recall(hashed) if may_remember else None
         if known is not None and not (is_activity and self._is_to_touch(known)):
-            self._refuse_dead(known)
+            refuse_dead(known, self._means.clock.now(), self._settings)
             return known, True
         return await self._looked_up(hashed, is_activity=is_activity), False
 
@@ -140,22 +159,12 @@ class Door:
             session = await store.find(tx, hashed)
             if session is None:
                 raise NotSignedIn
-            self._refuse_dead(session)
+            refuse_dead(session, self._means.clock.now(), self._settings)
             if is_activity and self._is_to_touch(session):
                 session = replace(session, last_seen_at=self._means.clock.now())
                 await store.touch(tx, session.id, session.last_seen_at)
         self._means.remembered.keep(hashed, session, look)
         return session
-
-    def _refuse_dead(self, session: Session) -> None:
-        if session.ended_reason not in {None, store.BLOCKED}:
-            raise NotSignedIn
-        if session.is_user_blocked:
-            raise UserBlocked
-        if session.ended_reason:
-            raise NotSignedIn
-        if self._means.clock.now() >= idle_end(session, self._settings):
-            raise SessionExpired
 
     def _is_to_touch(self, session: Session) -> bool:
         idle_for = self._means.clock.now() - session.last_seen_at

@@ -2,11 +2,13 @@
 
 from uuid import UUID
 
-from app.problems import NotFound
+from app.broker.permits import Bearer
+from app.problems import BrokerSessionExpired, NotFound
 from app.safeguards import watches
 from app.safeguards.audit import Ledger
 from app.sessions import store
 from app.sessions.asking import Caller
+from app.sessions.hooks import Hooks
 from app.sessions.store import Life
 
 
@@ -38,8 +40,9 @@ async def end_device(caller: Caller, session_id: str, life: Life) -> UUID:
     return wanted
 
 
-async def log_out_everywhere(caller: Caller) -> None:
+async def log_out_everywhere(caller: Caller, hooks: Hooks) -> None:
     """End every session of the caller's, and forget his broker token unless an order of his is still looked after."""
+    bearer = _bearer_of(caller)
     async with caller.db.transaction() as tx:
         ledger, now = Ledger(caller.ring), caller.clock.now()
         await ledger.lock(tx, caller.user_id)
@@ -51,3 +54,12 @@ async def log_out_everywhere(caller: Caller) -> None:
         facts = {"sessions": count}
         await ledger.write(tx, caller.user_id, "signed-out-everywhere", actor=caller.user_id, facts=facts)
     caller.remembered.forget(caller.user_id)
+    if bearer:
+        await hooks.logged_out(bearer)  # the broker knows the token still; nobody else does
+
+
+def _bearer_of(caller: Caller) -> Bearer | None:
+    try:
+        return caller.bearer()
+    except BrokerSessionExpired:
+        return None

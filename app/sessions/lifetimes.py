@@ -8,7 +8,8 @@ from datetime import UTC, datetime, time, timedelta
 from pydantic import SecretStr
 
 from app.clock import next_occurrence
-from app.sessions.store import Session
+from app.problems import NotSignedIn, SessionExpired, UserBlocked
+from app.sessions.store import BLOCKED, Session
 from app.settings import Settings
 
 _LONGEST_BROKER_SESSION = timedelta(hours=24)  # docs/broker.md, "Life of a session"
@@ -24,6 +25,18 @@ def broker_session_end(now: datetime, token: SecretStr, cutoffs: tuple[time, ...
 def idle_end(session: Session, settings: Settings) -> datetime:
     """Return when a session of ours ends if nothing more is heard of it."""
     return min(session.last_seen_at + settings.session_idle_timeout, session.expires_at)
+
+
+def refuse_dead(session: Session, now: datetime, settings: Settings) -> None:
+    """Raise `NotSignedIn`, `SessionExpired` or `UserBlocked` for a session that lets nobody in."""
+    if session.ended_reason not in {None, BLOCKED}:
+        raise NotSignedIn
+    if session.is_user_blocked:
+        raise UserBlocked
+    if session.ended_reason:
+        raise NotSignedIn
+    if now >= idle_end(session, settings):
+        raise SessionExpired
 
 
 def touch_interval(idle_timeout: timedelta) -> timedelta:

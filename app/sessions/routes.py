@@ -11,7 +11,7 @@ from app.problem_answers import SESSION, answers
 from app.problems import CrossSiteRequest, NotFound, TemporarilyUnavailable
 from app.sessions import devices_store, store
 from app.sessions.asking import Caller
-from app.sessions.current import SignedIn
+from app.sessions.current import HooksOf, SignedIn
 from app.sessions.devices_store import Device
 from app.sessions.ending import end_device, log_out, log_out_everywhere
 from app.sessions.lifetimes import idle_end
@@ -115,9 +115,9 @@ async def end_one_session(*, investor: SignedIn, state: State, session_id: str) 
     status_code=204,
     responses=answers(*SESSION, CrossSiteRequest, TemporarilyUnavailable),
 )
-async def end_all_sessions(*, investor: SignedIn, state: State) -> Response:
+async def end_all_sessions(*, investor: SignedIn, state: State, hooks: HooksOf) -> Response:
     """Log out everywhere; on every replica within a second."""
-    await log_out_everywhere(investor)
+    await log_out_everywhere(investor, hooks)
     return _gone(state)
 
 

@@ -1,11 +1,13 @@
 """Sessions and broker sessions in Postgres; the caller brings the transaction."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Uuid, and_, cast, exists, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,12 +45,13 @@ class Freshness:
     """What decides whether an earlier answer of the broker may be shown again; all of it by the store's clock.
 
     `epoch` grows with every order call of the user's; `since_order` is the time since the last one; `has_unknown` says
-    that an order of his is under way or unknown.
+    that an order of his is under way or unknown; `last_event` is the number of his newest order event.
     """
 
     epoch: int
     since_order: timedelta | None
     has_unknown: bool
+    last_event: int
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ _FRESHNESS_COLUMNS = (
     .where(intents.c.user_id == users.c.id, intents.c.state.in_(["sending", "unknown"]))
     .correlate(users)
     .label("has_unknown"),
+    users.c.last_event,
 )
 _FIND = select(
     sessions.c.id,
@@ -129,8 +133,16 @@ _FIND = select(
 async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
     """Return the session that a token belongs to, ended or not, with its user's broker session."""
     row = (await tx.execute(_FIND.where(sessions.c.token_hash == token_hash))).one_or_none()
-    if row is None:
-        return None
+    return _session(row) if row else None
+
+
+async def find_these(tx: AsyncConnection, session_ids: Iterable[UUID]) -> dict[UUID, Session]:
+    """Return sessions by their ids, as they are now."""
+    rows = await tx.execute(_FIND.where(sessions.c.id == func.any(cast(list(session_ids), ARRAY(Uuid)))))
+    return {row.id: _session(row) for row in rows}
+
+
+def _session(row: Row[*tuple[Any, ...]]) -> Session:
     return Session(
         id=row.id,
         user_id=row.user_id,
@@ -143,14 +155,14 @@ async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
         ended_reason=row.ended_reason,
         is_user_blocked=row.is_user_blocked,
         broker=_broker_session(row) if row.broker_id else None,
-        freshness=Freshness(row.book_epoch, row.since_order, row.has_unknown),
+        freshness=_freshness(row),
     )
 
 
 async def freshness_of(tx: AsyncConnection, user_id: str) -> Freshness:
     """Return what decides about a user's earlier answers, as it is now."""
     row = (await tx.execute(select(*_FRESHNESS_COLUMNS).where(users.c.id == user_id))).one()
-    return Freshness(row.book_epoch, row.since_order, row.has_unknown)
+    return _freshness(row)
 
 
 def is_live(life: Life) -> ColumnElement[bool]:
@@ -165,6 +177,15 @@ async def find_broker_session(tx: AsyncConnection, user_id: str) -> BrokerSessio
     """Return the user's present broker session, ended or not."""
     row = (await tx.execute(select(*_BROKER_COLUMNS).where(broker_sessions.c.user_id == user_id))).one_or_none()
     return _broker_session(row) if row else None
+
+
+async def find_standing(tx: AsyncConnection, user_id: str) -> tuple[BrokerSession | None, int]:
+    """Return the same, and the number of the user's newest order event."""
+    wanted = select(users.c.last_event, *_BROKER_COLUMNS).select_from(users.outerjoin(broker_sessions))
+    row = (await tx.execute(wanted.where(users.c.id == user_id))).one_or_none()
+    if row is None:  # of a blocked one who never came in there may be a broker session alone
+        return await find_broker_session(tx, user_id), 0
+    return _broker_session(row) if row.broker_id else None, row.last_event
 
 
 async def begin(tx: AsyncConnection, beginning: Beginning) -> None:
@@ -257,21 +278,8 @@ async def disconnect(tx: AsyncConnection, broker_session_id: UUID, now: datetime
     return user_id is not None
 
 
-async def erase_expired(tx: AsyncConnection, now: datetime) -> None:
-    """End every broker session whose time is over and erase its token."""
-    await tx.execute(
-        update(broker_sessions)
-        .where(broker_sessions.c.expires_at <= now, broker_sessions.c.ended_at.is_(None))
-        .values(ended_at=now, ended_reason=EXPIRED, token_sealed=None, token_key_id=None)
-    )
-
-
-async def key_ids_in_use(tx: AsyncConnection) -> frozenset[str]:
-    """Return the ids of all keys without which something stored could not be opened."""
-    found = await tx.scalars(
-        select(broker_sessions.c.token_key_id).where(broker_sessions.c.token_key_id.is_not(None)).distinct()
-    )
-    return frozenset(key_id for key_id in found if key_id)
+def _freshness(row: Row[*tuple[Any, ...]]) -> Freshness:
+    return Freshness(row.book_epoch, row.since_order, row.has_unknown, row.last_event)
 
 
 def _broker_session(row: Row[*tuple[Any, ...]]) -> BrokerSession:

@@ -29,6 +29,7 @@ from app.safeguards.audit import Ledger
 from app.safeguards.blocks import has_block
 from app.sessions import store as sessions_store
 from app.sessions.asking import Means, find_investor
+from app.sessions.hooks import Hooks
 from app.sessions.lifetimes import broker_session_end, idle_end
 from app.sessions.tokens import session_token, token_hash
 from app.settings import Settings
@@ -77,8 +78,9 @@ class _NotSent(Exception):
 class SignIn:
     """One replica's part in signing somebody in."""
 
-    def __init__(self, settings: Settings, means: Means) -> None:
+    def __init__(self, settings: Settings, means: Means, hooks: Hooks) -> None:
         self._settings = settings
+        self._hooks = hooks
         self._means = means
         self._clock = means.clock
         self._db = means.db
@@ -122,6 +124,7 @@ class SignIn:
             _log.info("sign_in_failed", problem=problem.slug)
             raise
         _log.info("signed_in", user=login.user_id)
+        self._hooks.signed_in(login.user_id)
         if login.is_confirmed:
             # Last, because the older token died with the exchange: whoever reads meanwhile needs the new one stored.
             profile = await self._profile_or_end(login, broker_session_id)

@@ -27,7 +27,7 @@ from app.problems import (
 )
 from app.rendering import SWITCH
 from app.safeguards.addresses import address_prefix, counted_address
-from app.sessions.current import key_ring, means_of
+from app.sessions.current import HooksOf, key_ring, means_of
 from app.sessions.tokens import token_of_cookie
 from app.settings import Settings
 from app.sso.attempts import LIFETIME, begin_attempt, read_attempts
@@ -123,12 +123,12 @@ async def begin_login(*, request: Request, state: State, _address: Visit) -> Res
         ]
     },
 )  # fmt: skip
-async def finish_login(*, request: Request, state: State, address: Visit) -> Response:
+async def finish_login(*, request: Request, state: State, address: Visit, hooks: HooksOf) -> Response:
     """Come back from the broker: exchange the code, begin the session, go on to the return URL."""
     settings, cookies = state["settings"], Cookies(state["settings"])
     _refuse_strange_referer(request, settings)
     _refuse_look_alike(request, cookies)
-    done = await SignIn(settings, means_of(request)).complete(_callback(request, settings, cookies))
+    done = await SignIn(settings, means_of(request), hooks).complete(_callback(request, settings, cookies))
     if done.is_first:
         await state["limiter"].forgive_sign_in(address, visits=2)  # the way to the broker and the way back
     response = RedirectResponse(done.return_to, status_code=303, headers=_NO_TRACE)

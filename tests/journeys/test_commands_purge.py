@@ -115,9 +115,30 @@ class Past:
             user, since, lease,
         )  # fmt: skip
 
+    async def event(self, user: str = USER, *, seen: timedelta = timedelta(days=9999)) -> None:
+        await self.rows.execute(
+            "INSERT INTO order_events (user_id, number, order_no, type, shown, changes, seen_at)"
+            " SELECT $1, 1 + count(*), '26112300000001', 'OPEN', '{}', '[]', now() - $2::interval FROM order_events",
+            user, seen,
+        )  # fmt: skip
+
+    async def look(self, user: str = USER, *, is_planned: bool = False) -> None:
+        await self.rows.execute(
+            "INSERT INTO book_looks (user_id, next_look_at) SELECT $1, CASE WHEN $2 THEN now() END", user, is_planned
+        )
+
+    async def webhook(self, user: str = USER) -> None:
+        await self.rows.execute(
+            "INSERT INTO webhooks (user_id, token_hash, key_id, base_url) VALUES ($1, sha256(convert_to($1, 'UTF8')), 'k1', 'x')",
+            user,
+        )
+
     async def left(self) -> dict[str, int]:
         """Return how many rows there are of each kind; of users those that have a name."""
-        tables = ("sessions", "broker_sessions", "spent_auth_codes", "intents", "seen_orders", "watches")
+        tables = (
+            "sessions", "broker_sessions", "spent_auth_codes", "intents", "seen_orders", "order_events", "watches",
+            "book_looks", "webhooks",
+        )  # fmt: skip
         counts = {table: await self.rows.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
         return counts | {"users": await self.rows.fetchval("SELECT count(*) FROM users WHERE name IS NOT NULL")}
 
@@ -252,6 +273,27 @@ async def test_a_watch_stays_while_a_replica_has_it(past: Past, given: dict[str,
     assert await gone(given, past) == {}
 
 
+@BORDER
+async def test_an_order_event_goes_three_months_after_it_was_seen(
+    past: Past, given: dict[str, str], beyond: timedelta, goes: bool
+) -> None:
+    await past.user(signed_in=timedelta(0))
+    await past.event(seen=timedelta(days=90) + beyond)
+    await past.event(seen=timedelta(0))
+    assert await gone(given, past) == ({"order_events": 1} if goes else {})
+
+
+async def test_looks_and_webhook_go_with_who_has_not_come_for_a_month(past: Past, given: dict[str, str]) -> None:
+    await past.user("AB1234", signed_in=timedelta(days=29))
+    await past.user("CD5678", signed_in=timedelta(days=31))
+    await past.user("EF9012", signed_in=timedelta(days=31))
+    for user in ("AB1234", "CD5678"):
+        await past.look(user)
+        await past.webhook(user)
+    await past.look("EF9012", is_planned=True)
+    assert await gone(given, past) == {"book_looks": 1, "webhooks": 1, "users": 2}
+
+
 async def test_how_long_is_a_matter_of_settings(past: Past, given: dict[str, str]) -> None:
     await past.user(signed_in=timedelta(0))
     await past.session(ended=timedelta(hours=3))
@@ -292,10 +334,11 @@ async def test_a_purge_is_told_and_stands_in_the_ledger(past: Past, given: dict[
         (SYSTEM, "service", "purge-begun"), (SYSTEM, "service", "purged"),
         (SYSTEM, "Asha", "purge-begun"), (SYSTEM, "Asha", "purged"),
     ]  # fmt: skip
-    assert set(begun[3]) == {"reason", "sessionsUntil", "spentCodesUntil", "placementsUntil"}
+    assert set(begun[3]) == {"reason", "sessionsUntil", "spentCodesUntil", "placementsUntil", "orderEventsUntil"}
     assert (begun[3]["reason"], again[3]["reason"]) == ("retention", "asked for")
     assert done[3] == {
-        "sessions": 1, "brokerSessions": 0, "spentCodes": 2, "intents": 0, "orders": 0, "watches": 0, "users": 1,
+        "sessions": 1, "brokerSessions": 0, "spentCodes": 2, "intents": 0, "orders": 0, "orderEvents": 0,
+        "watches": 0, "looks": 0, "webhooks": 0, "users": 1,
     }  # fmt: skip
     assert await said("audit", "verify", given=given) == "The ledger is whole: 4 rows in 1 chain."
 

@@ -34,6 +34,7 @@ def seen(**changed: Any) -> dict[str, SeenOrder]:
         "order_no": NUMBER, "intent_id": None, "exchange": None, "quantity": 10,
         "status": None, "rejection_reason": None,
         "correlation": None, "history_read_at": None, "first_seen_at": BEGUN + timedelta(seconds=3),
+        "trading_day": BEGUN.date(), "shown": None,
     }  # fmt: skip
     return {NUMBER: SeenOrder(**facts | changed)}
 

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.broker.wire import book_row
-from app.orderbook import store as orderbook
+from app.order_updates.store import last_event
+from app.orderbook.recording import Sight, find_known, write_sight
 from app.problems import TemporarilyUnavailable
 from app.safeguards.audit import Ledger
 from tests.support.configured import configured
@@ -59,7 +60,12 @@ async def test_an_old_reading_that_comes_late_takes_no_refusal_back(
     late = book_row({"orderno": number, "tradingsymbol": "IDEA-EQ", "qty": "10", "orderstatus": "PENDING"}, "remarks")
     db = opened(replicas.database_url)
     async with db.transaction() as tx:
-        await orderbook.record(tx, "AB1234", datetime.now(UTC).date(), [late], {})  # noqa: TID251  # a day of the machine's
+        day = datetime.now(UTC).date()  # noqa: TID251  # a day of the machine's
+        last = await last_event(tx, "AB1234")
+        assert not await write_sight(tx, Sight("AB1234", [late], day, last - 1), {})
+        assert not await write_sight(
+            tx, Sight("AB1234", [late], day, last), await find_known(tx, Sight("AB1234", [late], day, last))
+        )
     await db.aclose()
     [order] = (await asha.placement(placement_id))["orders"]
     assert (order["status"], order["rejectionReason"]) == ("REJECTED", "RED:late")

@@ -2,13 +2,13 @@
 
 import pytest
 
-from app.limits import CONTRACT, Category, Demand
+from app.limits import CONTRACT, Category, Demand, Urgency
 from app.problems import RateLimited, TemporarilyUnavailable
 from app.safeguards.addresses import counted_address
 from app.safeguards.quotas import Quota, Standing, fields, policy_field
 from app.safeguards.sparing import Sparing
 
-CANCEL = Demand(Category.ORDER, "AB1234", is_urgent=True)
+CANCEL = Demand(Category.ORDER, "AB1234", urgency=Urgency.URGENT)
 READ = Demand(Category.NON_TRADING, "AB1234")
 
 
@@ -60,7 +60,7 @@ def test_one_cancel_a_second_and_user_passes_and_no_order() -> None:
     moment = Moment()
     spare = sparing_at(moment)
     spare.admit(CANCEL)
-    spare.admit(Demand(Category.ORDER, "FO5678", is_urgent=True))
+    spare.admit(Demand(Category.ORDER, "FO5678", urgency=Urgency.URGENT))
     for refused in (CANCEL, READ, Demand(Category.ORDER, "EMPTY01", ("NSE",))):
         with pytest.raises(TemporarilyUnavailable):
             spare.admit(refused)
@@ -97,7 +97,7 @@ def test_what_is_remembered_is_bounded() -> None:
     spare = sparing_at(moment)
     for number in range(25_000):
         moment.now += 0.01
-        spare.admit(Demand(Category.ORDER, f"U{number}", is_urgent=True))
+        spare.admit(Demand(Category.ORDER, f"U{number}", urgency=Urgency.URGENT))
         spare.admit_address(f"10.0.{number // 250}.{number % 250}")
     assert len(spare._last) <= 10_001  # noqa: SLF001  # memory is what this is about
     assert len(spare._visits) <= 10_001  # noqa: SLF001  # the same

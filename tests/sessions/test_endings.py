@@ -226,7 +226,7 @@ async def test_no_failure_of_the_line_ends_the_listening(sessions_database: str)
     """A failover in which there is no primary for a moment is none that the driver calls a lost connection."""
     heard: list[str | None] = []
     nowhere = SecretStr(f"{sessions_database}&target_session_attrs=standby")
-    listening = asyncio.create_task(keep_hearing(nowhere, heard.append))
+    listening = asyncio.create_task(keep_hearing(nowhere, changed=heard.append, has_events=heard.append))
     done, _ = await asyncio.wait([listening], timeout=1.5)
     assert not done
     listening.cancel()

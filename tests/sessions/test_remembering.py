@@ -11,7 +11,7 @@ NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 ASHA = Session(
     id=UUID(int=1), user_id="AB1234", user_name="Asha", exchanges=(), products=(), created_at=NOW, last_seen_at=NOW,
     expires_at=NOW + timedelta(hours=1), ended_reason=None, is_user_blocked=False, broker=None,
-    freshness=Freshness(0, None, has_unknown=False),
+    freshness=Freshness(0, None, has_unknown=False, last_event=0),
 )  # fmt: skip
 RAVI = replace(ASHA, id=UUID(int=2), user_id="FO5678")
 

@@ -68,7 +68,7 @@ class Somebody:
 
     @property
     def session(self) -> Row:
-        return Row(Freshness(1, self.since_order, has_unknown=False))
+        return Row(Freshness(1, self.since_order, has_unknown=False, last_event=0))
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.limits import CONTRACT, Category, Window, parse_limits
+from app.limits import CONTRACT, Category, Urgency, Window, parse_limits
 from app.safeguards.rate_policy import Policy
 from app.settings import Settings
 from tests.support.configured import configured
@@ -128,9 +128,9 @@ def test_a_time_for_one_read_leaves_the_others_as_they_are() -> None:
 )  # fmt: skip
 def test_the_reserve_is_rounded_down_but_at_least_one_and_never_all(limit: int, share: str, usable: int) -> None:
     policy = Policy.of(limits_of(cancel_reserve=share))
-    assert policy.usable(Category.ORDER, limit, is_urgent=False) == usable
-    assert policy.usable(Category.ORDER, limit, is_urgent=True) == limit
-    assert policy.usable(Category.DATA, limit, is_urgent=False) == limit
+    assert policy.usable(Category.ORDER, limit, Urgency.ORDINARY) == usable
+    assert policy.usable(Category.ORDER, limit, Urgency.URGENT) == limit
+    assert policy.usable(Category.DATA, limit, Urgency.ORDINARY) == limit
 
 
 def test_a_text_without_categories_changes_nothing() -> None:

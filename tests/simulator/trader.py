@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from simulator.calls import EXCHANGE_PATHS, ORDER_PATHS, READS
+from simulator.calls import EXCHANGE_PATHS, ORDER_PATHS, READS, WEBHOOK_PATHS
 from tests.support.configured import API_SECRET
 from tests.support.simulated import SimulatedBroker
 
@@ -27,6 +27,11 @@ class Trader:
         method, paths = READS[call]
         headers = {"Authorization": f"Bearer {self.token}"}
         return httpx.request(method, f"{self._url}{paths[0]}", headers=headers, json=content).json()
+
+    def subscribe(self, url: str, *, call: str = "subscribe") -> Any:
+        """Ask for order updates at a URL, or with `unsubscribe` for no more of them."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.post(f"{self._url}{WEBHOOK_PATHS[call]}", headers=headers, json={"callbackUrl": url}).json()
 
     def place(self, **changed: str) -> str:
         """Place one order and return its number."""

@@ -26,5 +26,7 @@ def configured(database_url: str, broker_url: str, public_url: str = "http://127
         "orders_per_second_per_exchange": "0",
         "sign_in_limit_per_address": "100000",
         "read_reuse_seconds": "0",
+        "order_webhooks": False,  # who wants the broker's hints says so
+        "order_poll_interval": "1",
     }
     return Settings(**(given | changed))

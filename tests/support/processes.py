@@ -61,6 +61,12 @@ class Process:
         """Ask it to finish what it has begun and go, as a deployment does."""
         self._signal(signal.SIGTERM)
 
+    def wait_for_end(self) -> None:
+        """Return when it is gone by itself; to be called in a thread."""
+        assert self._child is not None
+        self._child.join(timeout=20)
+        assert not self._child.is_alive()
+
     def written(self) -> str:
         """Return what it has logged."""
         return self._log.read_text("utf-8")

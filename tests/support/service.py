@@ -32,7 +32,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Service]:
+async def serving(
+    settings: Settings, clock: Clock | None = None, protocol: type[ImpatientProtocol] = ImpatientProtocol
+) -> AsyncIterator[Service]:
     """Serve on a free port; the settings' public address becomes that of the port where it is the default one."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # unnamed: 40 ms an answer
     listening.bind(("127.0.0.1", 0))
@@ -42,7 +44,7 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     server = _Server(
         uvicorn.Config(
             create_app(settings, clock),
-            http=ImpatientProtocol,
+            http=protocol,
             ws="none",
             log_config=None,
             access_log=False,

@@ -98,6 +98,31 @@ class SimulatedBroker:
         """Forget what was counted, and put the contract's limits back."""
         self._control.delete("/limits").raise_for_status()
 
+    def webhooks(self) -> dict[str, Any]:
+        """Return who is subscribed, and what became of what was to be posted."""
+        found: dict[str, Any] = self._control.get("/webhooks").raise_for_status().json()
+        return found
+
+    def subscriptions(self, user: str | None = None) -> list[dict[str, str]]:
+        """Return the subscribed URLs, of one investor or of all."""
+        return [each for each in self.webhooks()["subscriptions"] if user in (None, each["userId"])]
+
+    def forget_webhook_deliveries(self) -> None:
+        """Forget what was posted and counted; the subscriptions stay."""
+        self._control.delete("/webhooks").raise_for_status()
+
+    def webhook_switches(self, user: str = "AB1234", **switches: Any) -> None:
+        """Switch how an investor's order updates are posted, in the words of docs/simulator.md."""
+        self._control.put(f"/investors/{user}/webhooks", json=switches).raise_for_status()
+
+    def clear_webhook_switches(self, user: str = "AB1234") -> None:
+        self._control.delete(f"/investors/{user}/webhooks").raise_for_status()
+
+    def forge_webhooks(self, user: str = "AB1234", times: int = 1, **fields: Any) -> None:
+        """Post to each of an investor's URLs what is not true: by default that an order is complete which is not."""
+        wanted = {"times": times, "fields": fields}
+        self._control.post(f"/investors/{user}/webhooks/forge", json=wanted).raise_for_status()
+
     def expire(self, user: str = "AB1234") -> None:
         self._control.post(f"/investors/{user}/expire").raise_for_status()
 

@@ -6,17 +6,10 @@ from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
 from app.clock import IST
+from app.problems import InvalidRequest
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _YEARS = range(2000, 2200)  # before it there was no service; beyond it calendars and databases end
-
-
-class BadCursor(Exception):
-    """The cursor is none that we gave."""
-
-
-class BadMoment(Exception):
-    """Nobody can have placed anything then."""
 
 
 def cursor_after(moment: datetime, row_id: UUID) -> str:
@@ -25,14 +18,14 @@ def cursor_after(moment: datetime, row_id: UUID) -> str:
 
 
 def read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """Return the row behind which to go on; raises `BadCursor`."""
+    """Return the row behind which to go on; raises `InvalidRequest`."""
     try:
         at, _, row_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
         moment, found = datetime.fromisoformat(at), UUID(row_id)
     except ValueError as error:
-        raise BadCursor from error
+        raise bad_cursor() from error
     if moment.tzinfo is None or moment.year not in _YEARS:
-        raise BadCursor
+        raise bad_cursor()
     return moment, found
 
 
@@ -48,22 +41,22 @@ def read_moment(given: object) -> object:
     return moment
 
 
-def beginning_of(given: date | None) -> datetime | None:
-    """Return the moment from which a list is asked for: a moment itself, or the beginning of an Indian day.
+def bad_cursor() -> InvalidRequest:
+    """Return what a cursor that we never gave is answered with."""
+    return InvalidRequest(errors=[{"pointer": "/query/cursor", "detail": "is none of ours"}])
 
-    Raises `BadMoment`, as `end_of` does.
+
+def moments_between(first: date | None, last: date | None) -> tuple[datetime | None, datetime | None]:
+    """Return the moments from which, and before which, a list is asked for: moments themselves, or whole Indian days.
+
+    Raises `InvalidRequest` for a year in which nobody can have done anything.
     """
-    return _moment(given, timedelta(0))
+    return _moment("from", first, timedelta(0)), _moment("to", last, timedelta(days=1))
 
 
-def end_of(given: date | None) -> datetime | None:
-    """Return the moment before which a list is asked for: a moment itself, or the end of an Indian day."""
-    return _moment(given, timedelta(days=1))
-
-
-def _moment(given: date | None, into_the_day: timedelta) -> datetime | None:
+def _moment(name: str, given: date | None, into_the_day: timedelta) -> datetime | None:
     if given is None:
         return None
     if given.year not in _YEARS:
-        raise BadMoment
+        raise InvalidRequest(errors=[{"pointer": f"/query/{name}", "detail": "is no day of ours"}])
     return given if isinstance(given, datetime) else datetime.combine(given, time(), IST) + into_the_day

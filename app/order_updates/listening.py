@@ -1,0 +1,285 @@
+"""Who listens on this process, and what each has been told; one look a second for all of them together.
+
+A listener keeps a number and nothing else: the few newest events of a user are kept once for all his listeners, older
+ones are read from Postgres. A notice shortens the second (docs/decisions/0013); without any, the look finds out as well
+what is new, and who has logged out, is blocked or has expired meanwhile.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Never
+from uuid import UUID
+
+from app.clock import Clock, monotonic, random_bytes
+from app.db import Database, Transaction
+from app.observability import logger
+from app.order_updates import looks_store, wire
+from app.order_updates.store import events_after, news_of
+from app.orderbook.events import OrderEvent
+from app.problems import BrokerSessionExpired, NotSignedIn, SessionExpired, TemporarilyUnavailable, UserBlocked
+from app.rounds import safely
+from app.sessions import store as sessions_store
+from app.sessions.asking import Caller
+from app.sessions.lifetimes import refuse_dead
+from app.sessions.store import Session
+from app.settings import Settings
+
+_log = logger("listening")
+
+RECONNECT, UNAVAILABLE = "reconnect", TemporarilyUnavailable.slug
+"""Why a stream ends that may be opened again at once, or soon."""
+_SIGNED_OUT = "signed-out"
+_EVERY = 1.0  # seconds between two looks at everybody
+_BLIND_FOR = 5.0  # seconds without any look, after which a stream says so rather than seem to live
+_NOTED_EVERY = looks_store.LISTENED_FOR.total_seconds() / 3
+_RECENT = 50  # events kept of one user
+_MOST_NEWS = 1000  # events fetched at once
+_PAGE = 100
+_SHARE_OF_ONE = 4  # one user has at most this part of all places
+
+
+class Topic:
+    """One user to whose orders somebody listens: the number of his newest event, and the last few of them as bytes."""
+
+    def __init__(self, user_id: str, head: int, epoch: int) -> None:
+        self.user_id = user_id
+        self.head = head
+        self.epoch = epoch
+        self.listeners: set[Listener] = set()
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
+
+    def add(self, event: OrderEvent) -> None:
+        if event.id > self.head:
+            self._recent.append((event.id, wire.update(event)))
+            self.head = event.id
+
+    def take_over(self, epoch: int) -> None:
+        """Take over the user's book epoch, and wake whoever has not been told all by now."""
+        self.epoch = epoch
+        for listener in self.listeners:
+            if listener.told < self.head or listener.epoch_told != epoch:
+                listener.wake()
+
+    def recent_after(self, number: int) -> list[tuple[int, bytes]] | None:
+        """Return what is behind a number, none where some of it is not kept any more."""
+        if not self._recent or self._recent[0][0] > number + 1:
+            return None
+        return [each for each in self._recent if each[0] > number]
+
+
+class Listener:
+    """One stream: up to which event it has been told, and why it ends once it does."""
+
+    __slots__ = ("_db", "_news", "ends_at", "ends_on", "epoch_told", "reason", "session_id", "told", "topic")
+
+    def __init__(self, db: Database, topic: Topic, session_id: UUID, told: int, ends_on: datetime) -> None:
+        self._db = db
+        self._news = asyncio.Event()
+        self.topic = topic
+        self.session_id = session_id
+        self.told = told
+        self.epoch_told = topic.epoch
+        self.ends_on = ends_on
+        self.ends_at = float("inf")
+        self.reason: str | None = None
+
+    def end(self, reason: str) -> None:
+        self.reason = self.reason or reason
+        self._news.set()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def next(self, heartbeat: float) -> bytes:
+        """Return what goes over the wire next: news at once, a sign of life after so many seconds without any.
+
+        Nothing where there is a reason to end instead. Raises `TemporarilyUnavailable`.
+        """
+        if self.told < self.topic.head:
+            return await self._take()
+        if self.epoch_told != self.topic.epoch:
+            self.epoch_told = self.topic.epoch
+            return wire.placements_changed()
+        left = self.ends_at - monotonic()
+        try:
+            async with asyncio.timeout(min(heartbeat, left)):
+                await self._news.wait()
+        except TimeoutError:
+            if left > heartbeat:
+                return wire.HEARTBEAT
+            self.end(RECONNECT)
+        self._news.clear()
+        return b""
+
+    async def _take(self) -> bytes:
+        """Return the next events, at most a page of them."""
+        found = self.topic.recent_after(self.told)
+        if found is None:
+            async with self._db.reading() as tx:
+                events = await events_after(tx, self.topic.user_id, self.told, _PAGE)
+            found = [(event.id, wire.update(event)) for event in events]
+        self.told = found[-1][0] if found else self.topic.head  # what was purged is told by the jump in the ids
+        return b"".join(content for _, content in found)
+
+
+class Listeners:
+    """Everybody who listens on this process."""
+
+    def __init__(self, db: Database, clock: Clock, settings: Settings) -> None:
+        self._db = db
+        self._clock = clock
+        self._settings = settings
+        self._topics: dict[str, Topic] = {}
+        self._count = 0
+        self._dirty: set[str] = set()
+        self._has_news = asyncio.Event()
+        self._looked_at = self._noted_at = float("-inf")
+        self._unnoted: set[str] = set()
+        self._seen_at = monotonic()
+        self._is_stopping = False
+
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
+        return self._count
+
+    def refuse_if_full(self, user_id: str) -> None:
+        """Raise `TemporarilyUnavailable` where all places are taken, or all that one user may have."""
+        topic, most = self._topics.get(user_id), self._settings.order_streams_per_process
+        of_user = len(topic.listeners) if topic else 0
+        if self._count >= most or of_user >= max(most // _SHARE_OF_ONE, 1):
+            raise TemporarilyUnavailable("Too many order update streams are open here.", wait=5)
+
+    @contextmanager
+    def joined(self, caller: Caller, told: int) -> Iterator[Listener]:
+        """Have somebody listen who has been told everything up to a number."""
+        head, epoch = caller.last_event, caller.session.freshness.epoch
+        topic = self._topics.get(caller.user_id)
+        if topic is None:
+            topic = self._topics[caller.user_id] = Topic(caller.user_id, head, epoch)
+            self._unnoted.add(caller.user_id)
+            self._hear(caller.user_id)
+        life = self._settings.order_stream_life * (0.9 + random_bytes(1)[0] / 2560)  # lest all come back at once
+        listener = Listener(self._db, topic, caller.session.id, told, self._clock.now() + life)
+        listener.ends_at = monotonic() + life.total_seconds()
+        topic.listeners.add(listener)
+        self._count += 1
+        try:
+            yield listener
+        finally:
+            self._count -= 1
+            topic.listeners.discard(listener)
+            if not topic.listeners and self._topics.get(caller.user_id) is topic:
+                del self._topics[caller.user_id]
+
+    def heard(self, user_id: str | None) -> None:
+        """Take a notice that a user, or with none anybody, has new events or other sessions."""
+        if user_id is None:
+            self._looked_at = float("-inf")
+            self._has_news.set()
+        elif user_id in self._topics:
+            self._hear(user_id)
+
+    def stop(self) -> None:
+        """Tell everybody to come back, to another replica perhaps: this one ends."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._end(self._topics, RECONNECT)
+
+    async def run(self) -> Never:
+        """Look, for ever: once a second at everybody, and at once at those of whom there is a notice."""
+        while True:
+            users = await self._next_users()
+            if await safely(_log, self._look_at(users), "look_failed"):
+                self._seen_at = monotonic()
+            elif monotonic() - self._seen_at > _BLIND_FOR:
+                self._end(self._topics, UNAVAILABLE)
+
+    def _hear(self, user_id: str) -> None:
+        self._dirty.add(user_id)
+        self._has_news.set()
+
+    async def _next_users(self) -> set[str]:
+        due_in = self._looked_at + _EVERY - monotonic()
+        if due_in > 0:
+            try:
+                async with asyncio.timeout(due_in):
+                    await self._has_news.wait()
+            except TimeoutError:
+                pass
+        self._has_news.clear()
+        if self._looked_at + _EVERY > monotonic():
+            dirty, self._dirty = self._dirty & self._topics.keys(), set()
+            return dirty
+        self._looked_at = monotonic()
+        self._dirty = set()
+        return set(self._topics)
+
+    async def _look_at(self, users: Collection[str]) -> bool:
+        """Judge the sessions of these users' listeners, and fetch their news; return that it was done."""
+        if not users:
+            return True
+        wanted = [listener for user in users for listener in self._topics[user].listeners]
+        async with self._db.reading() as tx:
+            found = await sessions_store.find_these(tx, {each.session_id for each in wanted})
+            for listener in wanted:
+                self._judge(listener, found.get(listener.session_id))
+            await self._fetch(tx, {each.user_id: each for each in found.values()})
+        await self._note()
+        return True
+
+    def _judge(self, listener: Listener, session: Session | None) -> None:
+        reason = reason_to_end(session, self._clock.now(), self._settings)
+        if reason:
+            listener.end(reason)
+
+    async def _fetch(self, tx: Transaction, sessions: dict[str, Session]) -> None:
+        """Take over what is new of users, each by one of his sessions, and wake those who listen."""
+        topics = {user_id: topic for user_id in sessions if (topic := self._topics.get(user_id))}
+        behind = {
+            user_id: topic.head
+            for user_id, topic in topics.items()
+            if sessions[user_id].freshness.last_event > topic.head
+        }
+        news = await news_of(tx, behind, _MOST_NEWS) if behind else []
+        for user_id, event in news:
+            topics[user_id].add(event)
+        for user_id, topic in topics.items():
+            topic.take_over(sessions[user_id].freshness.epoch)
+        if len(news) == _MOST_NEWS:
+            self._dirty |= behind.keys()
+            self._has_news.set()
+
+    async def _note(self) -> None:
+        """Say whom we listen to, so that somebody looks at their books."""
+        is_time = monotonic() - self._noted_at >= _NOTED_EVERY
+        users = set(self._topics) if is_time else self._unnoted & self._topics.keys()
+        if not users:
+            return
+        async with self._db.transaction() as tx:
+            await looks_store.listen(tx, users)
+        self._unnoted -= users
+        if is_time:
+            self._noted_at = monotonic()
+
+    def _end(self, users: Collection[str], reason: str) -> None:
+        for user_id in users:
+            for listener in self._topics[user_id].listeners:
+                listener.end(reason)
+
+
+def reason_to_end(session: Session | None, now: datetime, settings: Settings) -> str | None:
+    """Return why nobody may listen with this session any more, none while he may."""
+    if session is None:
+        return _SIGNED_OUT
+    try:
+        refuse_dead(session, now, settings)
+    except NotSignedIn:
+        return _SIGNED_OUT
+    except (SessionExpired, UserBlocked) as problem:
+        return problem.slug
+    is_dead = session.broker is None or session.broker.reason_it_is_dead(now)
+    return BrokerSessionExpired.slug if is_dead else None

@@ -1,0 +1,77 @@
+"""One stream of order updates, from its greeting to its end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
+
+from app.order_updates import wire
+from app.order_updates.listening import UNAVAILABLE, Listener, Listeners
+from app.problems import TemporarilyUnavailable
+from app.sessions.asking import Caller
+
+_HEADERS = {
+    "Content-Type": f"{wire.MEDIA_TYPE}; charset=utf-8",
+    "Cache-Control": "no-store, no-transform",  # a proxy that compresses would keep events back
+    "X-Accel-Buffering": "no",  # nginx, ngx_http_proxy_module
+}
+_GONE = "gone"
+
+
+class EventStream(Response):
+    """The order updates of one caller behind `after`; from now on where that is none."""
+
+    def __init__(self, listeners: Listeners, caller: Caller, after: int | None, heartbeat: float) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["Content-Length"]
+        self._listeners = listeners
+        self._caller = caller
+        self._after = after
+        self._heartbeat = heartbeat
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = self._caller.last_event
+        is_known = self._after is not None and self._after <= head
+        told = self._after if self._after is not None and is_known else head
+        with self._listeners.joined(self._caller, told) as listener:
+            leaving = asyncio.create_task(_wait_for_leave(receive, listener))
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await send(_body(_greeting(listener, head, is_reset=self._after is not None and not is_known)))
+                async for content in _told(listener, self._heartbeat):
+                    await send(_body(content))
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            finally:
+                leaving.cancel()
+
+
+async def _told(listener: Listener, heartbeat: float) -> AsyncIterator[bytes]:
+    """Yield everything that a listener is to be told, until there is a reason to end."""
+    while (reason := listener.reason) is None:
+        try:
+            content = await listener.next(heartbeat)
+        except TemporarilyUnavailable:
+            listener.end(UNAVAILABLE)
+        else:
+            if content:
+                yield content
+    if reason != _GONE:
+        yield wire.end(reason)
+
+
+def _greeting(listener: Listener, head: int, *, is_reset: bool) -> bytes:
+    ends_at = listener.ends_on.isoformat().replace("+00:00", "Z")
+    return wire.connected(listener.told, head, ends_at) + (wire.reset(head) if is_reset else b"")
+
+
+async def _wait_for_leave(receive: Receive, listener: Listener) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    listener.end(_GONE)
+
+
+def _body(content: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": content, "more_body": True}

@@ -1,0 +1,69 @@
+"""Order events in Postgres, numbered 1, 2, 3 … of each user without a gap; the caller brings the transaction."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import func, insert, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.orderbook.changes import Change
+from app.tables import book_looks, order_events, users
+
+_e = order_events.c
+_look = book_looks.c
+_AGAIN = timedelta(seconds=1)
+_AT_LEAST = timedelta(minutes=1)
+
+
+async def raise_number(tx: AsyncConnection, user_id: str, last: int, count: int) -> int | None:
+    """Raise the number of a user's last event by `count`, and keep every other writer of his away until the commit.
+
+    Returns the new one; none where `last` is not the last one any more.
+    """
+    raised: int | None = await tx.scalar(
+        update(users)
+        .where(users.c.id == user_id, users.c.last_event == last)
+        .values(last_event=users.c.last_event + count)
+        .returning(users.c.last_event)
+    )
+    return raised
+
+
+async def insert_events(tx: AsyncConnection, user_id: str, after: int, changes: Sequence[Change]) -> None:
+    """Write events down behind the one with the number `after`."""
+    if not changes:
+        return
+    await tx.execute(
+        insert(order_events).values([
+            {"user_id": user_id, "number": number, "order_no": change.order_no, "type": change.type,
+             "shown": dict(change.shown), "changes": change.changes, "broker_at": change.broker_at,
+             "seen_at": func.clock_timestamp()}
+            for number, change in enumerate(changes, after + 1)
+        ])
+    )  # fmt: skip
+
+
+async def note_open(tx: AsyncConnection, user_id: str, *, has_open: bool) -> None:
+    """Remember whether any order of a user can still change, so that somebody looks at his book now and then."""
+    planned = func.coalesce(_look.next_look_at, func.now() + _AT_LEAST)
+    await tx.execute(
+        upsert(book_looks)
+        .values(user_id=user_id, has_open=has_open, next_look_at=func.now() + _AT_LEAST if has_open else None)
+        .on_conflict_do_update(
+            index_elements=[_look.user_id],
+            set_={"has_open": has_open, "next_look_at": planned if has_open else _look.next_look_at},
+        )
+    )
+
+
+async def look_again(tx: AsyncConnection, user_id: str) -> None:
+    """Have the book of a user looked at soon: what a sight has shown was dropped."""
+    soon = func.now() + _AGAIN
+    await tx.execute(
+        upsert(book_looks)
+        .values(user_id=user_id, next_look_at=soon)
+        .on_conflict_do_update(
+            index_elements=[_look.user_id], set_={"next_look_at": func.least(_look.next_look_at, soon)}
+        )
+    )
