@@ -29,7 +29,12 @@ def process_state(request: Request) -> ProcessState:
     return cast("ProcessState", request.state._state)  # noqa: SLF001  # Starlette's own dictionary behind the attributes
 
 
-State = Annotated[ProcessState, Depends(process_state)]
+async def _state(request: Request) -> ProcessState:
+    """Return the same, without the thread in which a plain function would be called."""
+    return process_state(request)
+
+
+State = Annotated[ProcessState, Depends(_state)]
 
 
 class Cookies:

@@ -12,6 +12,7 @@ from app.clock import monotonic, random_bytes
 from app.json_bodies import judge_json
 from app.limits import Category, Limits
 from app.observability import logger
+from app.outlasting import go_on
 from app.problems import (
     CrossSiteRequest,
     InternalError,
@@ -78,6 +79,7 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_headers)
+                await go_on(scope, receive, send)
             finally:
                 _log.info(
                     "request",

@@ -25,7 +25,6 @@ from app.orders.watching import Watching
 from app.safeguards.audit import Ledger
 from app.safeguards.audit_reading import keep_telling_heads
 from app.safeguards.counting_postgres import PostgresPermits
-from app.safeguards.counting_redis import RedisPermits
 from app.safeguards.notices import keep_hearing
 from app.safeguards.rate_policy import Policy
 from app.safeguards.ratelimit import RateLimiter, keep_purging
@@ -141,13 +140,15 @@ async def _nothing(_bearer: Bearer) -> None:
 
 async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimiter:
     """Open the store of permits that the settings name; one that is away stops no start, but what needs a permit."""
-    store: PostgresPermits | RedisPermits
     if settings.rate_limit_url is None:
-        store = await PostgresPermits.open(settings.database_url)
-    else:
-        store = RedisPermits.open(settings.rate_limit_url)
-        await store.warn_if_forgetful()
+        permits = await PostgresPermits.open(settings.database_url)
+        stack.push_async_callback(permits.aclose)
+        return RateLimiter(permits, Policy.of(settings))
+    from app.safeguards.counting_redis import RedisPermits  # noqa: PLC0415  # six megabytes where Redis is not used
+
+    store = RedisPermits.open(settings.rate_limit_url)
     stack.push_async_callback(store.aclose)
+    await store.warn_if_forgetful()
     return RateLimiter(store, Policy.of(settings))
 
 

@@ -49,16 +49,23 @@ class Rounds(Generic[C]):
         free = _MOST_AT_ONCE - len(self._under_way)
         if free <= 0:
             return
-        for claimed in await safely(self._log, self._claim(free), "claim_failed") or []:
+        due = await safely(self._log, self._claim(free), "claim_failed") or []
+        has_more = len(due) == free
+        for claimed in due:
             task = asyncio.create_task(self._safely_work(claimed))
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(self._take_next if has_more else self._under_way.discard)
 
     async def aclose(self) -> None:
         """Stop what is under way; what was claimed is free again when its lease ends."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _take_next(self, done: asyncio.Task[None]) -> None:
+        """Make room for another piece, where all of it was taken up."""
+        self._under_way.discard(done)
+        self.wake()
 
     async def _safely_work(self, claimed: C) -> None:
         await safely(self._log, self._work(claimed), "work_failed")

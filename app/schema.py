@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from pydantic import SecretStr
 
 from app.db import Database
@@ -14,6 +12,9 @@ _FOLDER = Path(__file__).parents[1] / "migrations"
 
 def migrate_schema(url: SecretStr) -> tuple[str | None, str | None]:
     """Bring the schema up to date; return the revisions before and after. Not to be called within a running loop."""
+    from alembic import command  # noqa: PLC0415  # seven megabytes that a server has no use for
+    from alembic.config import Config  # noqa: PLC0415
+
     before = asyncio.run(_revision(url))
     config = Config(attributes={"database_url": url})
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))

@@ -7,7 +7,7 @@ what is new, and who has logged out, is blocked or has expired meanwhile.
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Never
@@ -21,10 +21,9 @@ from app.order_updates.store import events_after, news_of
 from app.orderbook.events import OrderEvent
 from app.problems import BrokerSessionExpired, NotSignedIn, SessionExpired, TemporarilyUnavailable, UserBlocked
 from app.rounds import safely
-from app.sessions import store as sessions_store
 from app.sessions.asking import Caller
 from app.sessions.lifetimes import refuse_dead
-from app.sessions.store import Session
+from app.sessions.standings_store import Standing, standings_of
 from app.settings import Settings
 
 _log = logger("listening")
@@ -32,7 +31,7 @@ _log = logger("listening")
 RECONNECT, UNAVAILABLE = "reconnect", TemporarilyUnavailable.slug
 """Why a stream ends that may be opened again at once, or soon."""
 _SIGNED_OUT = "signed-out"
-_EVERY = 1.0  # seconds between two looks at everybody
+_EVERY = 0.7  # seconds between two looks at everybody, so that all is told within one even without a notice
 _BLIND_FOR = 5.0  # seconds without any look, after which a stream says so rather than seem to live
 _NOTED_EVERY = looks_store.LISTENED_FOR.total_seconds() / 3
 _RECENT = 50  # events kept of one user
@@ -224,31 +223,31 @@ class Listeners:
             return True
         wanted = [listener for user in users for listener in self._topics[user].listeners]
         async with self._db.reading() as tx:
-            found = await sessions_store.find_these(tx, {each.session_id for each in wanted})
-            for listener in wanted:
-                self._judge(listener, found.get(listener.session_id))
+            found = await standings_of(tx, {each.session_id for each in wanted})
+            self._judge(wanted, found)
             await self._fetch(tx, {each.user_id: each for each in found.values()})
         await self._note()
         return True
 
-    def _judge(self, listener: Listener, session: Session | None) -> None:
-        reason = reason_to_end(session, self._clock.now(), self._settings)
-        if reason:
-            listener.end(reason)
+    def _judge(self, listeners: Collection[Listener], standings: Mapping[UUID, Standing]) -> None:
+        """End the streams of those sessions that let nobody listen any more."""
+        now = self._clock.now()
+        reasons = {each: reason_to_end(standing, now, self._settings) for each, standing in standings.items()}
+        for listener in listeners:
+            if reason := reasons.get(listener.session_id, _SIGNED_OUT):
+                listener.end(reason)
 
-    async def _fetch(self, tx: Transaction, sessions: dict[str, Session]) -> None:
+    async def _fetch(self, tx: Transaction, standings: Mapping[str, Standing]) -> None:
         """Take over what is new of users, each by one of his sessions, and wake those who listen."""
-        topics = {user_id: topic for user_id in sessions if (topic := self._topics.get(user_id))}
+        topics = {user_id: topic for user_id in standings if (topic := self._topics.get(user_id))}
         behind = {
-            user_id: topic.head
-            for user_id, topic in topics.items()
-            if sessions[user_id].freshness.last_event > topic.head
+            user_id: topic.head for user_id, topic in topics.items() if standings[user_id].last_event > topic.head
         }
         news = await news_of(tx, behind, _MOST_NEWS) if behind else []
         for user_id, event in news:
             topics[user_id].add(event)
         for user_id, topic in topics.items():
-            topic.take_over(sessions[user_id].freshness.epoch)
+            topic.take_over(standings[user_id].epoch)
         if len(news) == _MOST_NEWS:
             self._dirty |= behind.keys()
             self._has_news.set()
@@ -271,15 +270,12 @@ class Listeners:
                 listener.end(reason)
 
 
-def reason_to_end(session: Session | None, now: datetime, settings: Settings) -> str | None:
+def reason_to_end(standing: Standing, now: datetime, settings: Settings) -> str | None:
     """Return why nobody may listen with this session any more, none while he may."""
-    if session is None:
-        return _SIGNED_OUT
     try:
-        refuse_dead(session, now, settings)
+        refuse_dead(standing, now, settings)
     except NotSignedIn:
         return _SIGNED_OUT
     except (SessionExpired, UserBlocked) as problem:
         return problem.slug
-    is_dead = session.broker is None or session.broker.reason_it_is_dead(now)
-    return BrokerSessionExpired.slug if is_dead else None
+    return BrokerSessionExpired.slug if standing.reason_broker_is_dead(now) else None

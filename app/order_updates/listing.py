@@ -39,7 +39,7 @@ async def list_page(
         order_events=shown,
         as_of=caller.clock.now(),
         next_cursor=str(shown[-1].id) if len(found) > limit else None,
-        last_event_id=newest,
+        last_event_id=max([newest, *(each.id for each in shown)]),
     )
 
 

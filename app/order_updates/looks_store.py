@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Text, and_, case, cast, func, null, or_, select, update
+from sqlalchemy import ColumnElement, DateTime, Text, and_, case, cast, func, literal, null, or_, select, update
 from sqlalchemy import Interval as SqlInterval
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -78,7 +78,7 @@ async def hint(tx: AsyncConnection, token_hashes: Collection[bytes]) -> None:
         upsert(book_looks)
         .from_select(["user_id", "hinted_at", "next_look_at"], hinted)
         .on_conflict_do_update(
-            index_elements=[_l.user_id], set_={"hinted_at": func.now(), "next_look_at": _after_gap()}
+            index_elements=[_l.user_id], set_={"hinted_at": func.now(), "next_look_at": _after_gap(_l.hint_gap)}
         )
     )
 
@@ -90,7 +90,7 @@ async def nudge(tx: AsyncConnection, user_ids: Collection[str], *, also_unheard:
     await tx.execute(
         update(book_looks)
         .where(_l.user_id.in_(select(taken.cte("taken").c.user_id)))
-        .values(hinted_at=func.now(), next_look_at=_after_gap())
+        .values(next_look_at=_after_gap(literal(_SHORTEST_GAP)))
     )
 
 
@@ -116,22 +116,25 @@ async def release(tx: AsyncConnection, claimed: Claim, pace: timedelta, lease: t
         (is_news, _SHORTEST_GAP),
         else_=func.least(_l.hint_gap * 2, _LONGEST_GAP) if claimed.is_hinted else _l.hint_gap,
     )
-    hinted_meanwhile = _l.hinted_at > claimed.lease_until - lease
-    after_hint = case((hinted_meanwhile, func.now() + gap * _SECOND), else_=_never())
     proved_at = case((is_news, func.now()), else_=_l.hint_proved_at) if claimed.is_hinted else _l.hint_proved_at
     await _give_back(
         tx,
         claimed,
-        func.least(_by_pace(pace), after_hint),
+        func.least(_by_pace(pace), _asked_meanwhile(claimed, lease, gap)),
         looked_at=func.now(),
         hint_gap=gap,
         hint_proved_at=proved_at,
     )
 
 
-async def put_off(tx: AsyncConnection, claimed: Claim, wait: timedelta | None) -> None:
-    """Give a user back whose book was not to be had, until a time or, with none, until somebody wants it again."""
-    await _give_back(tx, claimed, func.now() + wait if wait is not None else _never())
+async def put_off(tx: AsyncConnection, claimed: Claim, wait: timedelta | None, lease: timedelta) -> None:
+    """Give a user back whose book was not to be had, until a time or, with none, until somebody wants it again.
+
+    Hints wait longer as well: those who ask for what can't be had must not have it asked for all the time.
+    """
+    gap = func.least(_l.hint_gap * 2, _LONGEST_GAP)
+    planned = func.now() + wait if wait is not None else _asked_meanwhile(claimed, lease, gap)
+    await _give_back(tx, claimed, planned, looked_at=func.now(), hint_gap=gap)
 
 
 async def _give_back(tx: AsyncConnection, claimed: Claim, next_look_at: ColumnElement[Any], **seen: object) -> None:
@@ -149,9 +152,17 @@ def _by_pace(pace: timedelta) -> ColumnElement[Any]:
     return func.now() + slower * hinted * cast(pace, SqlInterval)
 
 
-def _after_gap() -> ColumnElement[Any]:
-    """Return when a hint is followed: a while after the last look, unless a look is due before."""
-    return func.least(_l.next_look_at, func.greatest(func.now(), _l.looked_at + _l.hint_gap * _SECOND))
+def _after_gap(gap: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return when a look is due that is asked for: seconds after the last one, unless one is due before."""
+    return func.least(_l.next_look_at, func.greatest(func.now(), _l.looked_at + gap * _SECOND))
+
+
+def _asked_meanwhile(claimed: Claim, lease: timedelta, gap: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return when a look is due that was asked for since the claim: at its own time, but after the gap at least."""
+    is_hinted = _l.hinted_at > claimed.lease_until - lease
+    is_earlier = _l.next_look_at < _l.lease_until  # the claim has made them equal
+    its_time = case((is_earlier, _l.next_look_at), else_=func.now())
+    return case((or_(is_hinted, is_earlier), func.greatest(its_time, func.now() + gap * _SECOND)), else_=_never())
 
 
 def _last_event() -> ColumnElement[int]:

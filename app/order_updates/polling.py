@@ -66,7 +66,7 @@ class Polling:
 
     async def _put_off(self, claimed: Claim, wait: timedelta | None) -> None:
         async with self._db.transaction() as tx:
-            await looks_store.put_off(tx, claimed, wait)
+            await looks_store.put_off(tx, claimed, wait, _LEASE)
 
 
 def _wait_of(problem: Exception) -> timedelta:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from app.order_updates import wire
 from app.order_updates.listening import UNAVAILABLE, Listener, Listeners
+from app.outlasting import outlast
 from app.problems import TemporarilyUnavailable
 from app.sessions.asking import Caller
 
@@ -33,13 +34,16 @@ class EventStream(Response):
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        outlast(scope, self._stream)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         head = self._caller.last_event
         is_known = self._after is not None and self._after <= head
         told = self._after if self._after is not None and is_known else head
         with self._listeners.joined(self._caller, told) as listener:
             leaving = asyncio.create_task(_wait_for_leave(receive, listener))
             try:
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await send(_body(_greeting(listener, head, is_reset=self._after is not None and not is_known)))
                 async for content in _told(listener, self._heartbeat):
                     await send(_body(content))
@@ -64,7 +68,9 @@ async def _told(listener: Listener, heartbeat: float) -> AsyncIterator[bytes]:
 
 def _greeting(listener: Listener, head: int, *, is_reset: bool) -> bytes:
     ends_at = listener.ends_on.isoformat().replace("+00:00", "Z")
-    return wire.connected(listener.told, head, ends_at) + (wire.reset(head) if is_reset else b"")
+    return wire.connected(listener.topic.user_id, listener.told, head, ends_at) + (
+        wire.reset(head) if is_reset else b""
+    )
 
 
 async def _wait_for_leave(receive: Receive, listener: Listener) -> None:

@@ -78,14 +78,20 @@ class Webhooks:
         """Keep the address before it is told, so that the first post is known; then give up the one of an older key."""
         webhook = self._wanted(user_id)
         async with self._db.transaction() as tx:
-            former = await webhooks_store.find(tx, user_id)
+            former = await webhooks_store.find(tx, user_id) or webhook
             await webhooks_store.keep(tx, webhook)
-        investor = await find_investor(self._means, user_id, Urgency.IDLE)
-        bearer = investor.bearer()
-        await self._means.gateway.subscribe(bearer, _url(self._means.ring, webhook))
+        bearer = (await find_investor(self._means, user_id, Urgency.IDLE)).bearer()
+        try:
+            await self._means.gateway.subscribe(bearer, _url(self._means.ring, webhook))
+        except (Problem, BrokerSessionDead):
+            async with self._db.transaction() as tx:
+                await webhooks_store.take_back(tx, webhook, former)  # the broker goes on posting there
+            raise
         async with self._db.transaction() as tx:
-            await webhooks_store.note_subscribed(tx, webhook)
-        if former and (former.token_hash, former.base_url) != (webhook.token_hash, webhook.base_url):
+            is_wanted = await webhooks_store.note_subscribed(tx, webhook)
+        if not is_wanted:  # he has logged out everywhere meanwhile
+            await self._unsubscribe(bearer, webhook)
+        elif former.url_parts != webhook.url_parts:
             await self._unsubscribe(bearer, former)
 
     def _wanted(self, user_id: str) -> Webhook:

@@ -20,6 +20,11 @@ class Webhook:
     key_id: str
     base_url: str
 
+    @property
+    def url_parts(self) -> tuple[bytes, str]:
+        """What makes one address another."""
+        return self.token_hash, self.base_url
+
 
 async def find(tx: AsyncConnection, user_id: str) -> Webhook | None:
     row = (
@@ -38,9 +43,17 @@ async def keep(tx: AsyncConnection, webhook: Webhook) -> None:
     )  # fmt: skip
 
 
-async def note_subscribed(tx: AsyncConnection, webhook: Webhook) -> None:
-    """Write down that the broker has just said Ok to it."""
-    await tx.execute(update(webhooks).where(_w.token_hash == webhook.token_hash).values(subscribed_at=func.now()))
+async def note_subscribed(tx: AsyncConnection, webhook: Webhook) -> bool:
+    """Write down that the broker has just said Ok to it; false where nobody wants it any more."""
+    written = await tx.execute(
+        update(webhooks).where(_w.token_hash == webhook.token_hash).values(subscribed_at=func.now())
+    )
+    return written.rowcount > 0
+
+
+async def take_back(tx: AsyncConnection, webhook: Webhook, former: Webhook) -> None:
+    """Know the user by his former address again, unless there is none of his any more."""
+    await tx.execute(update(webhooks).where(_w.token_hash == webhook.token_hash).values(**vars(former)))
 
 
 async def forget(tx: AsyncConnection, user_id: str) -> None:

@@ -18,9 +18,9 @@ def update(event: OrderEvent) -> bytes:
     return format_sse_event(event="order-update", data_str=event.model_dump_json(), id=str(event.id))
 
 
-def connected(told: int, last_event_id: int, ends_at: str) -> bytes:
-    """Return what comes first; its id is where a reconnect goes on, even if nothing else ever came."""
-    return _told("connected", {"lastEventId": last_event_id, "endsAt": ends_at}, told, _RETRY)
+def connected(user_id: str, told: int, last_event_id: int, ends_at: str) -> bytes:
+    """Return what comes first: whose updates follow, and an id where a reconnect goes on, even if nothing else came."""
+    return _told("connected", {"userId": user_id, "lastEventId": last_event_id, "endsAt": ends_at}, told, _RETRY)
 
 
 def reset(last_event_id: int) -> bytes:

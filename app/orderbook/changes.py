@@ -20,6 +20,7 @@ Shown = Mapping[str, Any]
 """An order as JSON, as `GET /v1/orders` shows it, without its placement."""
 
 _TERMS = frozenset({"quantity", "price", "triggerPrice", "product", "orderType", "validity"})
+_TRIGGERED = frozenset({"price", "triggerPrice", "orderType"})
 _FILLS = frozenset({"filledQuantity", "pendingQuantity", "averagePrice"})
 _MONEY = frozenset({"price", "triggerPrice", "averagePrice"})
 _ENDS = {
@@ -65,7 +66,7 @@ def changes_of(rows: Iterable[BookRow], known: Mapping[str, SeenOrder], day: dat
 
 def rows_by_number(rows: Iterable[BookRow]) -> dict[str, BookRow]:
     """Return the rows that name their order; of two about one order the one that is still open counts."""
-    ordered = sorted(rows, key=lambda row: not row.order.status.is_final)  # a cancel that nobody needs does no harm
+    ordered = sorted(rows, key=lambda row: row.order.status.is_final)  # a cancel that nobody needs does no harm
     found: dict[str, BookRow] = {}
     for row in ordered:
         if row.order.order_no:
@@ -94,7 +95,7 @@ def _changes(number: str, row: BookRow, known: SeenOrder | None) -> list[Change]
         return [Change(number, each, now, [], row.changed_at) for each in news]
     before = known.shown
     return [
-        Change(number, kind, now, [{"field": name, "before": before[name], "now": now[name]} for name in fields],
+        Change(number, kind, now, [{"field": name, "before": before.get(name), "now": now[name]} for name in fields],
                row.changed_at)
         for kind, fields in _events(before, now)
     ]  # fmt: skip
@@ -107,11 +108,14 @@ def differs(before: Shown | None, now: Shown) -> bool:
 
 def _events(before: Shown, now: Shown) -> list[tuple[EventType, list[str]]]:
     """Return what has happened, each with the fields that tell it."""
-    if OrderStatus(before["status"]).is_final:
+    if is_over(before):
         return []
     differing = [name for name in now if not _is_same(name, before.get(name), now[name])]
-    is_triggered = before["status"] == OrderStatus.TRIGGER_PENDING and now["status"] != before["status"]
-    terms = [] if is_triggered else [name for name in differing if name in _TERMS]
+    has_left = now["status"] in {OrderStatus.OPEN, OrderStatus.COMPLETE}
+    is_triggered = before["status"] == OrderStatus.TRIGGER_PENDING and has_left
+    terms = [name for name in differing if name in _TERMS and not (is_triggered and name in _TRIGGERED)]
+    if "quantity" in terms and before["filledQuantity"] == now["filledQuantity"] and not is_over(now):
+        terms += [name for name in differing if name == "pendingQuantity"]
     found = [(EventType.MODIFIED, terms)] if terms else []
     rest = [name for name in differing if name not in terms]
     has_filled = (now["filledQuantity"] or 0) > (before["filledQuantity"] or 0)

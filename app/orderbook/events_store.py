@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.orderbook.changes import Change
+from app.orderbook.store import ROWS_AT_ONCE
 from app.tables import book_looks, order_events, users
 
 _e = order_events.c
@@ -32,16 +33,14 @@ async def raise_number(tx: AsyncConnection, user_id: str, last: int, count: int)
 
 async def insert_events(tx: AsyncConnection, user_id: str, after: int, changes: Sequence[Change]) -> None:
     """Write events down behind the one with the number `after`."""
-    if not changes:
-        return
-    await tx.execute(
-        insert(order_events).values([
-            {"user_id": user_id, "number": number, "order_no": change.order_no, "type": change.type,
-             "shown": dict(change.shown), "changes": change.changes, "broker_at": change.broker_at,
-             "seen_at": func.clock_timestamp()}
-            for number, change in enumerate(changes, after + 1)
-        ])
-    )  # fmt: skip
+    rows = [
+        {"user_id": user_id, "number": number, "order_no": change.order_no, "type": change.type,
+         "shown": dict(change.shown), "changes": change.changes, "broker_at": change.broker_at,
+         "seen_at": func.clock_timestamp()}
+        for number, change in enumerate(changes, after + 1)
+    ]  # fmt: skip
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        await tx.execute(insert(order_events).values(rows[start : start + ROWS_AT_ONCE]))
 
 
 async def note_open(tx: AsyncConnection, user_id: str, *, has_open: bool) -> None:

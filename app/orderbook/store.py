@@ -41,6 +41,7 @@ _COLUMNS = (
     _seen.order_no, _seen.intent_id, _seen.exchange, _seen.quantity, _seen.status, _seen.rejection_reason,
     _seen.correlation, _seen.history_read_at, _seen.first_seen_at, _seen.trading_day, _seen.shown,
 )  # fmt: skip
+ROWS_AT_ONCE = 1000  # a statement takes 32,767 values (PostgreSQL, "Limits"), and a book has up to 10,000 rows
 _OPEN = [str(status) for status in OrderStatus if not status.is_final]
 _NOTHING_OF_ITS_STATE: Mapping[str, None] = dict.fromkeys(("quantity", "status", "rejection_reason", "shown"))
 
@@ -73,17 +74,23 @@ async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUI
 async def write_rows(
     tx: AsyncConnection, user_id: str, day: date, facts: Mapping[str, Mapping[str, Any]], *, is_latest: bool
 ) -> None:
-    """Write down facts of orders, by their numbers: all in one statement and in one order.
+    """Write down facts of orders, by their numbers: always in one order.
 
     So two writers never wait for each other in a circle. What says how an order stands counts from the latest sight
     alone, and never once it is final; whose it is and where it was sent is as true in any other.
     """
-    rows = [facts[number] if is_latest else {**facts[number], **_NOTHING_OF_ITS_STATE} for number in sorted(facts)]
-    written = upsert(seen_orders).values([
+    without_state = {} if is_latest else _NOTHING_OF_ITS_STATE
+    rows = [
         {"user_id": user_id, "order_no": number, "trading_day": day, "first_seen_at": func.now(),
-         "last_changed_at": func.now(), **row}
-        for number, row in zip(sorted(facts), rows, strict=True)
-    ])  # fmt: skip
+         "last_changed_at": func.now(), **facts[number], **without_state}
+        for number in sorted(facts)
+    ]  # fmt: skip
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        await _write(tx, rows[start : start + ROWS_AT_ONCE], is_latest=is_latest)
+
+
+async def _write(tx: AsyncConnection, rows: list[dict[str, Any]], *, is_latest: bool) -> None:
+    written = upsert(seen_orders).values(rows)
     is_final = _seen.status.in_([str(status) for status in OrderStatus if status.is_final])
     state = {name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in _NOTHING_OF_ITS_STATE}
     await tx.execute(

@@ -45,12 +45,12 @@ class TradeList(Model):
     as_of: AwareDatetime
 
 
-def actor_of(request: Request) -> Actor:
+async def actor_of(request: Request) -> Actor:
     """Return this process's hands at the broker."""
     return cast("Actor", request.state.actor)
 
 
-def optional_key(
+async def optional_key(
     request: Request,
     _key: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def optional_key(
     return read_key(request.headers.getlist("idempotency-key"))
 
 
-def needed_key(key: Annotated[str | None, Depends(optional_key)]) -> str:
+async def needed_key(key: Annotated[str | None, Depends(optional_key)]) -> str:
     """Return the key; raises `IdempotencyKeyMissing`."""
     return required(key)
 

@@ -72,7 +72,7 @@ def means_of(request: Request) -> Means:
     return cast("Means", request.state.means)
 
 
-def hooks_of(request: Request) -> Hooks:
+async def hooks_of(request: Request) -> Hooks:
     """Return what signing in and logging out set off elsewhere."""
     return cast("Hooks", request.state.hooks)
 
@@ -104,7 +104,7 @@ class SharedAnswers:
         return reading
 
 
-def shared_answers(
+async def shared_answers(
     request: Request,
     response: Response,
     caller: SignedIn,

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from app.clock import next_occurrence
 from app.problems import NotSignedIn, SessionExpired, UserBlocked
+from app.sessions.standings_store import Standing
 from app.sessions.store import BLOCKED, Session
 from app.settings import Settings
 
@@ -22,12 +23,12 @@ def broker_session_end(now: datetime, token: SecretStr, cutoffs: tuple[time, ...
     return min(end for end in ends if end is not None)
 
 
-def idle_end(session: Session, settings: Settings) -> datetime:
+def idle_end(session: Session | Standing, settings: Settings) -> datetime:
     """Return when a session of ours ends if nothing more is heard of it."""
     return min(session.last_seen_at + settings.session_idle_timeout, session.expires_at)
 
 
-def refuse_dead(session: Session, now: datetime, settings: Settings) -> None:
+def refuse_dead(session: Session | Standing, now: datetime, settings: Settings) -> None:
     """Raise `NotSignedIn`, `SessionExpired` or `UserBlocked` for a session that lets nobody in."""
     if session.ended_reason not in {None, BLOCKED}:
         raise NotSignedIn

@@ -1,8 +1,8 @@
 """Reads that are asked again and again cost the limits once: overlapping ones share a call, a young answer is reused.
 
-Nothing is shared between users, nor across a new sign-in, nor across an order: every order call raises its user's
-epoch, which the session look-up of each request reads, so that no replica shows again what was read before it
-(docs/decisions/0012).
+Nothing is shared between users, nor across a new sign-in, nor across an order or a change of one: every order call
+raises its user's epoch and every order event his number, which the session look-up of each request reads, so that no
+replica shows again what was read before it (docs/decisions/0012).
 """
 
 import asyncio
@@ -47,13 +47,13 @@ class _Question:
 class _Kept:
     reading: Reading[Any]
     begun_at: float
-    epoch: int
+    version: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class _UnderWay:
     task: asyncio.Task[Reading[Any]]
-    epoch: int
+    version: tuple[int, int]
 
 
 class SharedReads:
@@ -108,22 +108,22 @@ class SharedReads:
     def _young(self, question: _Question, caller: Caller, within: float) -> Reading[Any] | None:
         kept = self._kept.get(question)
         freshness = caller.session.freshness
-        if kept is None or kept.epoch != freshness.epoch or (question.read in _BOOKS and freshness.has_unknown):
+        if kept is None or kept.version != freshness.version or (question.read in _BOOKS and freshness.has_unknown):
             return None
         return kept.reading if self._now() - kept.begun_at < within else None
 
     async def _ask_or_join(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         under_way = self._under_way.get(question)
-        if under_way is None or under_way.epoch != caller.session.freshness.epoch:
+        if under_way is None or under_way.version != caller.session.freshness.version:
             return await self._ask(question, caller, ask)
         return await asyncio.shield(under_way.task)
 
     async def _ask(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         """Ask, to the end even if this caller leaves: others may have joined him."""
-        epoch = caller.session.freshness.epoch
-        task = asyncio.create_task(self._asked(question, epoch, ask))
+        version = caller.session.freshness.version
+        task = asyncio.create_task(self._asked(question, version, ask))
         self._tasks.add(task)
-        under_way = self._under_way[question] = _UnderWay(task, epoch)
+        under_way = self._under_way[question] = _UnderWay(task, version)
 
         def forget(done: asyncio.Task[Reading[Any]]) -> None:
             self._tasks.discard(done)
@@ -135,13 +135,13 @@ class SharedReads:
         task.add_done_callback(forget)
         return await asyncio.shield(task)
 
-    async def _asked(self, question: _Question, epoch: int, ask: Ask[T]) -> Reading[T]:
+    async def _asked(self, question: _Question, version: tuple[int, int], ask: Ask[T]) -> Reading[T]:
         begun_at = self._now()
         reading = await ask()
         former = self._kept.get(question)
         if former is None or former.begun_at <= begun_at:
             self._forget(question)
-            self._kept[question] = _Kept(reading, begun_at, epoch)
+            self._kept[question] = _Kept(reading, begun_at, version)
             self._kept_of[question.user_id] += 1
         self._drop_old()
         return reading

@@ -1,13 +1,11 @@
 """Sessions and broker sessions in Postgres; the caller brings the transaction."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Uuid, and_, cast, exists, func, insert, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,6 +50,11 @@ class Freshness:
     since_order: timedelta | None
     has_unknown: bool
     last_event: int
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """What an answer is older than, if it was asked for under another one."""
+        return self.epoch, self.last_event
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,6 @@ async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
     """Return the session that a token belongs to, ended or not, with its user's broker session."""
     row = (await tx.execute(_FIND.where(sessions.c.token_hash == token_hash))).one_or_none()
     return _session(row) if row else None
-
-
-async def find_these(tx: AsyncConnection, session_ids: Iterable[UUID]) -> dict[UUID, Session]:
-    """Return sessions by their ids, as they are now."""
-    rows = await tx.execute(_FIND.where(sessions.c.id == func.any(cast(list(session_ids), ARRAY(Uuid)))))
-    return {row.id: _session(row) for row in rows}
 
 
 def _session(row: Row[*tuple[Any, ...]]) -> Session:

@@ -1,6 +1,7 @@
 // Doing something at the broker once. This file is the one to get right: it decides what is sent again, and when.
 
 import { call, exchange, ProblemError } from "./api.js";
+import { ears, isLive } from "./news.js";
 
 // What was meant and is not settled yet, with its key. The same order again has the same key, so that the service
 // knows it; a changed order has a new one. Nothing else may ever make a key up.
@@ -29,7 +30,7 @@ export async function act({ method, path, content, isRepeatable }) {
   }
 }
 
-// For this long after the news, ask every so often: unknown ones calmly, accepted ones until the book shows them.
+// Where no stream tells what changes: for this long after the news, ask every so often: unknown ones calmly, accepted ones until the book shows them.
 const PACES = {
   unknown: [[5000, 1000], [30_000, 2000], [300_000, 5000], [1_800_000, 30_000]],
   accepted: [[5000, 1000], [20_000, 2000]],
@@ -42,28 +43,44 @@ export function paceOf(outcome, age) {
 }
 
 // Ask what becomes of a placement, as long as `isWanted`, and show each answer. Gives true when all is known.
+// Live, it asks once at the beginning, since the news may have been faster than the answer, and then at each news.
 export async function follow(placement, location, { show, isWanted }) {
+  const { next, stop } = ears("placements");
   let since = Date.now();
   let known = placement;
-  while (!isSettled(known)) {
-    const wait = paceOf(known.outcome, Date.now() - since);
-    if (wait === null) return false;
-    await pause(wait);
-    if (!isWanted()) return false;
-    const next = document.hidden ? known : await ask(location, known);
-    if (next.outcome !== known.outcome) since = Date.now();
-    if (next !== known) show(next);
-    known = next;
+  let isSure = true; // false after a question that failed: that one is asked again, live or not
+  try {
+    if (isLive() && !isSettled(known)) {
+      const answer = await ask(location);
+      isSure = answer !== null;
+      known = answer ?? known;
+      if (answer) show(answer);
+    }
+    while (!isSettled(known)) {
+      const wait = paceOf(known.outcome, Date.now() - since);
+      if (wait === null && !isLive()) return false;
+      await next(isLive() && isSure ? null : wait);
+      if (!isWanted()) return false;
+      if (document.hidden && !isLive()) continue;
+      const answer = await ask(location);
+      isSure = answer !== null;
+      if (answer && answer.outcome !== known.outcome) since = Date.now();
+      known = answer ?? known;
+      if (answer) show(answer);
+    }
+  } finally {
+    stop();
   }
   return true;
 }
 
-async function ask(location, known) {
+// Gives null where the answer says nothing about the order.
+async function ask(location) {
   try {
     return await call(location, { isBackground: true });
   } catch (problem) {
     if (!(problem instanceof ProblemError) || problem.status === 401 || problem.status === 404) throw problem;
-    return known; // whatever it is, it says nothing about the order: ask again at the next turn
+    return null;
   }
 }
 

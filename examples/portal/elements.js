@@ -57,6 +57,11 @@ export function errorCard(problem, retry) {
     el("small", {}, [problem.slug, problem.status || null, problem.requestId && `request ${problem.requestId}`].filter(Boolean).join(" · ")));
 }
 
+// Tell whoever can't see it.
+export function say(text) {
+  document.getElementById("spoken").textContent = text;
+}
+
 // Draw a part of the page anew without taking the keyboard's place away from whoever was in it.
 export function redraw(draw) {
   const id = document.activeElement?.id;

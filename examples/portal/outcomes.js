@@ -5,7 +5,7 @@ import { call, placementPath, ProblemError } from "./api.js";
 import { buttons, unhurried } from "./dialogs.js";
 import { badge, button, el, errorCard } from "./elements.js";
 import { showErrors } from "./fields.js";
-import { tellChanged, tellProblem } from "./news.js";
+import { isLive, tellChanged, tellProblem } from "./news.js";
 import { headline, nounOf, outcomeAdvice, outcomeTitle, reasonText, terms } from "./wording.js";
 
 export const OUTCOME_TONES = { accepted: "good", refused: "bad", unknown: "warn" };
@@ -43,13 +43,16 @@ async function watch(place, placement, location, note = null) {
   show(placement);
   try {
     const isAllKnown = await follow(placement, location, { show, isWanted: () => place.isConnected });
-    if (isAllKnown) tellChanged(...EVERYTHING);
+    if (isAllKnown) tellChanged(...concerned(placement));
     else place.append(button("Look again", () => watchFrom(place, location, note)));
   } catch (problem) {
     place.append(errorCard(problem));
     tellProblem(problem);
   }
 }
+
+// What is to be read again when all is known; of orders the stream tells, of a conversion it does not.
+const concerned = ({ action }) => (isLive() && action !== "CONVERT" ? ["placements"] : EVERYTHING);
 
 async function watchFrom(place, location, note = null) {
   try {

@@ -1,32 +1,35 @@
 // The portal: asks who is signed in, shows it, and forgets everything when nobody is.
 
 import { endSession, readSession, signInUrl } from "./api.js";
-import { refresh, sectionCard } from "./cards.js";
-import { badge, button, el, errorCard, redraw } from "./elements.js";
+import { forgetCards, sectionCard } from "./cards.js";
+import { badge, button, el, errorCard, redraw, say } from "./elements.js";
 import { openDevices } from "./devices.js";
 import { EXAMPLES } from "./examples.js";
 import { dayAndTime } from "./format.js";
-import { listen } from "./news.js";
+import { liveBadge } from "./live.js";
+import { isLive, listen, tellRead } from "./news.js";
+import { clearNotices } from "./notices.js";
 import { SECTIONS } from "./sections.js";
 import { openTicket } from "./ticket.js";
+import { begin, keep, leave } from "./updates.js";
 
-const ASK_EVERY = 60_000; // milliseconds; a background question, so it does not keep an idle session alive
+const ASK_EVERY = 60_000; // milliseconds, while no stream tells; a background question keeps no idle session alive
 const HERE = new Set(["localhost", "127.0.0.1", "[::1]"]);
 const SIGNED_OUT = new Set(["not-signed-in", "session-expired"]);
 
 const portal = document.getElementById("portal");
-const spoken = document.getElementById("spoken");
 let asking = 0; // grows with each change of view, so that late answers of an older one are dropped
 
 start();
 window.addEventListener("pageshow", (event) => { if (event.persisted) start(); }); // Back must show nothing stale
-setInterval(lookAgain, ASK_EVERY);
-listen("changed", refresh);
+document.addEventListener("visibilitychange", lookAgain); // somebody has come back to it
+setInterval(() => { if (!isLive()) lookAgain(); }, ASK_EVERY);
 listen("problem", judge);
+listen("unsure", lookAgain);
 
 async function start() {
   const view = ++asking;
-  portal.replaceChildren();
+  forget();
   portal.setAttribute("aria-busy", "true");
   try {
     const session = await readSession();
@@ -46,8 +49,19 @@ function goHome(loginUrl) {
   return true;
 }
 
+// Nothing of whoever was signed in stays, and nothing of his is heard any more.
+function forget() {
+  leave(true);
+  forgetCards();
+  clearNotices();
+  say("");
+  delete portal.dataset.user;
+  portal.replaceChildren();
+}
+
 function showSignedOut(why) {
   asking += 1;
+  forget();
   portal.dataset.view = "signed-out";
   portal.replaceChildren(el("main", { class: "welcome" },
     el("img", { src: "favicon.svg", alt: "", width: "56", height: "56" }),
@@ -60,13 +74,18 @@ function showSignedOut(why) {
 }
 
 function showFailure(problem) {
+  asking += 1;
+  forget();
   portal.dataset.view = "failure";
   portal.replaceChildren(el("main", { class: "welcome" }, errorCard(problem, start)));
 }
 
 function showSignedIn(session) {
   portal.dataset.view = "signed-in";
-  portal.replaceChildren(header(session), banner(session.broker), el("main", { class: "sections" }, SECTIONS.map(sectionCard)), errorGallery());
+  portal.dataset.user = session.user.id;
+  const ready = begin(session.broker.connected, session.user.id);
+  portal.replaceChildren(header(session), banner(session.broker),
+    el("main", { class: "sections" }, SECTIONS.map((section) => sectionCard(section, ready))), errorGallery());
   // Whoever was signed in by another's doing sees here that the name is not his.
   say(`Signed in as ${session.user.name ?? session.user.id} at ${dayAndTime(session.signedInAt)}.`);
 }
@@ -77,7 +96,7 @@ function header(session) {
     el("div", { class: "who" },
       el("img", { src: "favicon.svg", alt: "", width: "36", height: "36" }),
       el("div", {},
-        el("strong", { "data-testid": "investor-name" }, user.name ?? user.id),
+        el("strong", { "data-testid": "investor-name" }, user.name ?? user.id), " ", liveBadge(),
         el("small", { "data-testid": "session-ends" },
           `${user.id} · signed in at ${dayAndTime(session.signedInAt)}, until ${dayAndTime(session.expiresAt)}, unused until ${dayAndTime(session.idleExpiresAt)}`))),
     el("div", { class: "tools" },
@@ -96,7 +115,7 @@ function banner(broker) {
 
 // A problem that somebody met, wherever it was: two of them concern the whole page.
 function judge(problem) {
-  if (SIGNED_OUT.has(problem.slug)) showSignedOut(problem.title);
+  if (SIGNED_OUT.has(problem.slug) && portal.dataset.view !== "signed-out") showSignedOut(problem.title);
   if (problem.slug === "user-blocked") showFailure(problem);
   if (problem.slug !== "broker-session-expired" || !portal.querySelector(".banner")?.hidden) return;
   portal.querySelector(".banner").hidden = false;
@@ -120,8 +139,14 @@ async function lookAgain() {
   try {
     const session = await readSession({ isBackground: true });
     if (view !== asking) return;
+    if (session.user.id !== portal.dataset.user) { // somebody else has signed in, in another tab
+      start();
+      return;
+    }
     redraw(() => portal.querySelector("header").replaceWith(header(session)));
     portal.querySelector(".banner").hidden = session.broker.connected;
+    keep(session.broker.connected);
+    tellRead();
   } catch (problem) {
     if (view === asking) judge(problem);
   }
@@ -132,8 +157,4 @@ function errorGallery() {
     el("p", {}, "Each problem has a page that says what a client should do."),
     el("div", { class: "examples" }, EXAMPLES.map((example) => el("div", {},
       errorCard(example), el("a", { href: `/problems/${example.slug}` }, `About ${example.slug}`)))));
-}
-
-function say(text) {
-  spoken.textContent = text;
 }

@@ -66,6 +66,34 @@ const REASONS = {
   "broker-fault": "The broker's answer made no sense.",
 };
 
+// What the end of the stream says of the sessions, as the problem that the next request would meet.
+export const ENDS = {
+  "signed-out": { slug: "not-signed-in", title: "Nobody is signed in" },
+  "session-expired": { slug: "session-expired", title: "The session has expired" },
+  "user-blocked": { slug: "user-blocked", status: 403, title: "This user is blocked", detail: "Nothing is shown and nothing can be ordered. Please ask us." },
+  "broker-session-expired": { slug: "broker-session-expired", title: "The session at the broker has ended" },
+};
+
+export const isFill = ({ type }) => type === "PARTLY_FILLED" || type === "FILLED";
+export const FINAL_TONES = { FILLED: "good", REJECTED: "bad", CANCELLED: "calm", EXPIRED: "calm" };
+
+// Whether an event only shows an order for the first time, of which the broker knew for longer than so many
+// milliseconds by then: to whoever has just opened the page that is the day so far, and no news.
+export const isFirstSight = ({ changes, brokerAt, seenAt }, milliseconds) =>
+  !changes.length && brokerAt !== null && Math.abs(Date.parse(seenAt) - Date.parse(brokerAt)) > milliseconds;
+
+// "IDEA-EQ: rejected, RED:Margin Shortfall:INR 12"
+export function eventText({ type, order }) {
+  const average = order.averagePrice ? ` at ${rupees(order.averagePrice)}` : "";
+  const told = {
+    FILLED: `filled, ${quantity(order.filledQuantity)}${average}`,
+    REJECTED: ["rejected", order.rejectionReason].filter(Boolean).join(", "),
+    CANCELLED: `cancelled, ${quantity(order.filledQuantity ?? 0)} of ${quantity(order.quantity)} filled`,
+    EXPIRED: `expired, ${quantity(order.filledQuantity ?? 0)} of ${quantity(order.quantity)} filled`,
+  };
+  return `${order.tradingSymbol ?? `Order ${order.orderNo}`}: ${told[type] ?? type}`;
+}
+
 // A reason is a slug of ours or the broker's own words.
 export const reasonText = (reason) => (reason ? REASONS[reason] ?? `The broker says: ${reason}` : "");
 

@@ -68,6 +68,7 @@ async def test_a_stream_without_news_begins_and_goes_on_where_it_stands(asha: Tr
     assert stream.last_id == str(newest)
     [greeting] = [each for each in stream.told if each.event == "connected"]
     assert greeting.data["lastEventId"] == newest
+    assert greeting.data["userId"] == "AB1234"
 
 
 async def test_an_id_that_there_is_not_yet_is_told_and_not_waited_for(asha: Trader) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
-from tests.support.replicas import Trader
+from tests.support.replicas import Store, Trader, until
 from tests.support.service import Service
+from tests.support.simulated import SimulatedBroker
 
 PATH = "/v1/order-updates"
 
@@ -117,3 +118,31 @@ async def listening(
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+
+async def first_look_is_over(store: Store, *users: str) -> None:
+    """Return when the look that a new listener brings about is over, by default that of AB1234."""
+    wanted = list(users) or ["AB1234"]
+
+    async def is_over() -> bool:
+        return bool(await store.rows.fetchval(
+            "SELECT count(*) = $2 FROM book_looks WHERE user_id = ANY ($1) AND listened_until > now()"
+            " AND looked_at IS NOT NULL AND lease_until IS NULL", wanted, len(wanted)
+        ))  # fmt: skip
+
+    await until(is_over)
+
+
+def book_reads(broker: SimulatedBroker, user: str = "AB1234") -> int:
+    """Return how often a user's book was read."""
+    return sum(each["userId"] == user for each in broker.received("orderBook"))
+
+
+async def webhook_token(broker: SimulatedBroker, user: str = "AB1234") -> str:
+    """Return what stands at the end of a user's only address, as soon as the broker posts there."""
+
+    async def is_subscribed() -> list[dict[str, str]]:
+        return broker.subscriptions(user)
+
+    [subscription] = await until(is_subscribed)
+    return subscription["callbackUrl"].rsplit("/", 1)[1]
