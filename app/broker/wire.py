@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 from app.broker import words
 from app.broker.answers import Row, lowered
@@ -23,6 +25,11 @@ class BookRow:
     """Whose order the broker says it is, in capitals: user and account, which a dealer's orders tell apart."""
     changed_at: datetime | None = None
     """When the exchange last did something with it, in UTC; none where the broker does not say."""
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        """The order as JSON, as `GET /v1/orders` shows it, without its placement."""
+        return self.order.model_dump(mode="json", exclude={"placement_id"})
 
 
 def book_row(row: Row, correlation_field: str) -> BookRow:

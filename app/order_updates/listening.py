@@ -140,11 +140,6 @@ class Listeners:
         self._seen_at = monotonic()
         self._is_stopping = False
 
-    @property
-    def count(self) -> int:
-        """How many streams are open."""
-        return self._count
-
     def refuse_if_full(self, user_id: str) -> None:
         """Raise `TemporarilyUnavailable` where all places are taken, or all that one user may have."""
         topic, most = self._topics.get(user_id), self._settings.order_streams_per_process

@@ -42,11 +42,6 @@ class Change:
     broker_at: datetime | None
 
 
-def shown_of(row: BookRow) -> dict[str, Any]:
-    """Return an order as events tell it."""
-    return row.order.model_dump(mode="json", exclude={"placement_id"})
-
-
 def is_over(shown: Shown) -> bool:
     """Say whether nothing more can happen to an order."""
     return OrderStatus(shown["status"]).is_final or says_expired(shown["statusText"])
@@ -61,7 +56,7 @@ def changes_of(rows: Iterable[BookRow], known: Mapping[str, SeenOrder], day: dat
     latest = rows_by_number(rows)
     found = [change for number in sorted(latest) for change in _changes(number, latest[number], known.get(number))]
     gone = (order for number, order in sorted(known.items()) if number not in latest)
-    return found + [_expiry(order) for order in gone if has_expired(order, day)]
+    return found + [expiry(order) for order in gone if has_expired(order, day)]
 
 
 def rows_by_number(rows: Iterable[BookRow]) -> dict[str, BookRow]:
@@ -87,7 +82,7 @@ def has_expired(order: SeenOrder, day: date) -> bool:
 
 
 def _changes(number: str, row: BookRow, known: SeenOrder | None) -> list[Change]:
-    now = shown_of(row)
+    now = row.shown
     if known is None or known.status is None:
         return [Change(number, _state(now), now, [], row.changed_at or row.order.placed_at)]
     if known.shown is None:  # seen before events were written: what it was is known in part
@@ -103,6 +98,8 @@ def _changes(number: str, row: BookRow, known: SeenOrder | None) -> list[Change]
 
 def differs(before: Shown | None, now: Shown) -> bool:
     """Say whether anything of an order is other than it was told."""
+    if before == now:  # nearly always, and quickly said
+        return False
     return before is None or any(not _is_same(name, before.get(name), now[name]) for name in now)
 
 
@@ -146,7 +143,7 @@ def _status(shown: Shown) -> EventType:
     return _ENDS.get(status) or EventType(status)
 
 
-def _expiry(order: SeenOrder) -> Change:
+def expiry(order: SeenOrder) -> Change:
     """Return the end of an order whose day is over, as the exchange ends it; no book shows that any more."""
     before = order.shown or {}
     now = {**before, "status": OrderStatus.CANCELLED.value, "statusText": None, "pendingQuantity": 0}

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import BigInteger, Column, DateTime, Text, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.orderbook.changes import Change
-from app.orderbook.store import ROWS_AT_ONCE
 from app.tables import book_looks, order_events, users
 
 _e = order_events.c
 _look = book_looks.c
+_GIVEN = (
+    Column("number", BigInteger), Column("order_no", Text), Column("type", Text), Column("shown", JSONB),
+    Column("changes", JSONB), Column("broker_at", DateTime(timezone=True)),
+)  # fmt: skip
 _AGAIN = timedelta(seconds=1)
 _AT_LEAST = timedelta(minutes=1)
 
@@ -32,15 +36,23 @@ async def raise_number(tx: AsyncConnection, user_id: str, last: int, count: int)
 
 
 async def insert_events(tx: AsyncConnection, user_id: str, after: int, changes: Sequence[Change]) -> None:
-    """Write events down behind the one with the number `after`."""
+    """Write events down behind the one with the number `after`, as one value of JSON."""
+    if not changes:
+        return
     rows = [
-        {"user_id": user_id, "number": number, "order_no": change.order_no, "type": change.type,
-         "shown": dict(change.shown), "changes": change.changes, "broker_at": change.broker_at,
-         "seen_at": func.clock_timestamp()}
+        {"number": number, "order_no": change.order_no, "type": change.type, "shown": change.shown,
+         "changes": change.changes, "broker_at": change.broker_at.isoformat() if change.broker_at else None}
         for number, change in enumerate(changes, after + 1)
     ]  # fmt: skip
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        await tx.execute(insert(order_events).values(rows[start : start + ROWS_AT_ONCE]))
+    given = func.jsonb_to_recordset(literal(rows, JSONB)).table_valued(*_GIVEN).render_derived("given", with_types=True)
+    names = [column.name for column in _GIVEN]
+    values = [given.c[name] for name in names]
+    await tx.execute(
+        insert(order_events).from_select(
+            ["user_id", "seen_at", *names],
+            select(literal(user_id), func.clock_timestamp(), *values).order_by(given.c.number),
+        )
+    )
 
 
 async def note_open(tx: AsyncConnection, user_id: str, *, has_open: bool) -> None:

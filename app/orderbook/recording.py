@@ -8,18 +8,16 @@ is dropped, and somebody looks again (docs/decisions/0007).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from app.broker.wire import BookRow
 from app.db import Database, Transaction
 from app.orderbook import events_store, store
-from app.orderbook.changes import Change, changes_of, differs, is_over, rows_by_number, shown_of
+from app.orderbook.changes import changes_of, differs, expiry, has_expired, is_over, rows_by_number
 from app.orderbook.store import SeenOrder
 from app.safeguards.notices import tell_events
-
-_MARKS = ("exchange", "correlation", "intent_id")
-"""What does not change with the order, and is taken from any sight."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,14 @@ class Sight:
     day: date
     after_event: int
 
+    @cached_property
+    def latest(self) -> dict[str, BookRow]:
+        """The rows by the numbers of their orders."""
+        return rows_by_number(self.rows)
+
     @property
     def numbers(self) -> list[str]:
-        return [row.order.order_no for row in self.rows if row.order.order_no]
+        return list(self.latest)
 
 
 async def find_known(tx: Transaction, sight: Sight) -> dict[str, SeenOrder]:
@@ -70,7 +73,7 @@ async def write_sight(
         await events_store.look_again(tx, sight.user_id)
         return False
     await events_store.insert_events(tx, sight.user_id, last - len(changes), changes)
-    await events_store.note_open(tx, sight.user_id, has_open=any(not is_over(shown_of(row)) for row in sight.rows))
+    await events_store.note_open(tx, sight.user_id, has_open=any(not is_over(row.shown) for row in sight.rows))
     return bool(changes)
 
 
@@ -86,39 +89,46 @@ async def announce(db: Database, user_id: str) -> None:
 
 def _news(sight: Sight, known: Mapping[str, SeenOrder], came_from: Mapping[str, UUID]) -> dict[str, dict[str, Any]]:
     """Return the facts of every order of which anything is to be written, by its number."""
-    found = {number: _facts(row, came_from.get(number)) for number, row in rows_by_number(sight.rows).items()}
-    news = {number: facts for number, facts in found.items() if _is_news(facts, known.get(number))}
-    gone = (change for change in changes_of([], known, sight.day) if change.order_no not in found)
-    return news | {change.order_no: _facts_of_gone(change, known[change.order_no]) for change in gone}
+    news = {
+        number: _facts(row, came_from.get(number))
+        for number, row in sight.latest.items()
+        if _is_news(row, came_from.get(number), known.get(number))
+    }
+    gone = (order for number, order in known.items() if number not in sight.latest and has_expired(order, sight.day))
+    return news | {order.order_no: _facts_of_gone(order) for order in gone}
 
 
 def _facts(row: BookRow, intent_id: UUID | None) -> dict[str, Any]:
     return {
-        "intent_id": intent_id,
+        "intent_id": str(intent_id) if intent_id else None,
         "exchange": row.order.exchange,
         "quantity": row.order.quantity,
-        "status": str(row.order.status),
+        "status": row.order.status,
         "rejection_reason": row.order.rejection_reason,
         "correlation": row.correlation,
-        "shown": shown_of(row),
+        "shown": row.shown,
     }
 
 
-def _facts_of_gone(change: Change, known: SeenOrder) -> dict[str, Any]:
+def _facts_of_gone(order: SeenOrder) -> dict[str, Any]:
+    shown = expiry(order).shown
     return {
-        "intent_id": known.intent_id,
-        "exchange": known.exchange,
-        "quantity": known.quantity,
-        "status": change.shown["status"],
-        "rejection_reason": known.rejection_reason,
-        "correlation": known.correlation,
-        "shown": dict(change.shown),
+        "intent_id": None,
+        "exchange": order.exchange,
+        "quantity": order.quantity,
+        "status": shown["status"],
+        "rejection_reason": order.rejection_reason,
+        "correlation": None,
+        "shown": shown,
     }
 
 
-def _is_news(facts: dict[str, Any], known: SeenOrder | None) -> bool:
+def _is_news(row: BookRow, intent_id: UUID | None, known: SeenOrder | None) -> bool:
     if known is None:
         return True
-    if any(facts[name] is not None and getattr(known, name) is None for name in _MARKS):
+    marks = (
+        (row.order.exchange, known.exchange), (row.correlation, known.correlation), (intent_id, known.intent_id),
+    )  # fmt: skip
+    if any(new is not None and old is None for new, old in marks):  # of any sight: it does not change with the order
         return True
-    return not known.is_final and differs(known.shown, facts["shown"])
+    return not known.is_final and differs(known.shown, row.shown)

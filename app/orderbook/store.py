@@ -6,7 +6,22 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Row,
+    Text,
+    Uuid,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,7 +56,10 @@ _COLUMNS = (
     _seen.order_no, _seen.intent_id, _seen.exchange, _seen.quantity, _seen.status, _seen.rejection_reason,
     _seen.correlation, _seen.history_read_at, _seen.first_seen_at, _seen.trading_day, _seen.shown,
 )  # fmt: skip
-ROWS_AT_ONCE = 1000  # a statement takes 32,767 values (PostgreSQL, "Limits"), and a book has up to 10,000 rows
+_GIVEN = (
+    Column("order_no", Text), Column("intent_id", Uuid), Column("exchange", Text), Column("quantity", BigInteger),
+    Column("status", Text), Column("rejection_reason", Text), Column("correlation", Text), Column("shown", JSONB),
+)  # fmt: skip
 _OPEN = [str(status) for status in OrderStatus if not status.is_final]
 _NOTHING_OF_ITS_STATE: Mapping[str, None] = dict.fromkeys(("quantity", "status", "rejection_reason", "shown"))
 
@@ -53,7 +71,9 @@ async def find_seen(
 
     With a trading day, also of those that stood open on an earlier one.
     """
-    wanted: ColumnElement[bool] = _seen.order_no.in_(sorted(set(order_nos)))
+    wanted: ColumnElement[bool] = _seen.order_no == func.any(
+        literal(sorted(set(order_nos)), ARRAY(Text))
+    )  # one value, not thousands
     if open_before is not None:
         wanted = or_(wanted, and_(_seen.status.in_(_OPEN), _seen.trading_day < open_before))
     rows = await tx.execute(select(*_COLUMNS).where(_seen.user_id == user_id, wanted))
@@ -74,23 +94,20 @@ async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUI
 async def write_rows(
     tx: AsyncConnection, user_id: str, day: date, facts: Mapping[str, Mapping[str, Any]], *, is_latest: bool
 ) -> None:
-    """Write down facts of orders, by their numbers: always in one order.
+    """Write down facts of orders, by their numbers: all in one statement and in one order, as one value of JSON.
 
     So two writers never wait for each other in a circle. What says how an order stands counts from the latest sight
     alone, and never once it is final; whose it is and where it was sent is as true in any other.
     """
     without_state = {} if is_latest else _NOTHING_OF_ITS_STATE
-    rows = [
-        {"user_id": user_id, "order_no": number, "trading_day": day, "first_seen_at": func.now(),
-         "last_changed_at": func.now(), **facts[number], **without_state}
-        for number in sorted(facts)
-    ]  # fmt: skip
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        await _write(tx, rows[start : start + ROWS_AT_ONCE], is_latest=is_latest)
-
-
-async def _write(tx: AsyncConnection, rows: list[dict[str, Any]], *, is_latest: bool) -> None:
-    written = upsert(seen_orders).values(rows)
+    rows = [{"order_no": number, **facts[number], **without_state} for number in facts]
+    given = func.jsonb_to_recordset(literal(rows, JSONB)).table_valued(*_GIVEN).render_derived("given", with_types=True)
+    names = [column.name for column in _GIVEN]
+    values = [given.c[name] for name in names]
+    written = upsert(seen_orders).from_select(
+        ["user_id", "trading_day", "first_seen_at", "last_changed_at", *names],
+        select(literal(user_id), literal(day), func.now(), func.now(), *values).order_by(given.c.order_no),
+    )
     is_final = _seen.status.in_([str(status) for status in OrderStatus if status.is_final])
     state = {name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in _NOTHING_OF_ITS_STATE}
     await tx.execute(

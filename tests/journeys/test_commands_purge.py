@@ -124,7 +124,9 @@ class Past:
 
     async def look(self, user: str = USER, *, is_planned: bool = False) -> None:
         await self.rows.execute(
-            "INSERT INTO book_looks (user_id, next_look_at) SELECT $1, CASE WHEN $2 THEN now() END", user, is_planned
+            "INSERT INTO book_looks (user_id, next_look_at) SELECT $1, CASE WHEN $2 THEN now() + interval '1 day' END",
+            user,
+            is_planned,
         )
 
     async def webhook(self, user: str = USER) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.broker.wire import BookRow, book_row
-from app.orderbook.changes import Change, Shown, changes_of, differs, is_over, shown_of
+from app.orderbook.changes import Change, Shown, changes_of, differs, is_over
 from app.orderbook.events import EventType
 from app.orderbook.store import SeenOrder
 from app.trading import OrderStatus
@@ -56,7 +56,7 @@ def remembered(shown: BookRow, /, day: date = DAY, **changed: Any) -> dict[str, 
     seen = SeenOrder(
         order_no=number, intent_id=None, exchange=order.exchange, quantity=order.quantity, status=order.status,
         rejection_reason=order.rejection_reason, correlation=None, history_read_at=None,
-        first_seen_at=datetime(2026, 11, 24, 4, 30, tzinfo=UTC), trading_day=day, shown=shown_of(shown),
+        first_seen_at=datetime(2026, 11, 24, 4, 30, tzinfo=UTC), trading_day=day, shown=shown.shown,
     )  # fmt: skip
     return {number: replace(seen, **changed)}
 
@@ -124,7 +124,7 @@ def test_what_has_happened_between_two_rows(
 ) -> None:
     found = changes_of([row(**now)], remembered(row(**before)), DAY)
     assert told(found) == expected
-    assert [each.shown for each in found] == [shown_of(row(**now))] * len(expected)
+    assert [each.shown for each in found] == [row(**now).shown] * len(expected)
     assert {each.order_no for each in found} <= {NUMBER}
 
 
@@ -134,7 +134,7 @@ def test_what_has_happened_between_two_rows(
 def test_each_changed_field_says_what_it_was_and_is(
     before: Written, now: Written, expected: list[tuple[str, set[str]]]
 ) -> None:
-    was, has_become = shown_of(row(**before)), shown_of(row(**now))
+    was, has_become = row(**before).shown, row(**now).shown
     changes = [change for each in changes_of([row(**now)], remembered(row(**before)), DAY) for change in each.changes]
     assert changes == [{"field": each["field"], "before": was[each["field"]], "now": has_become[each["field"]]}
                        for each in changes]  # fmt: skip
@@ -245,7 +245,7 @@ def test_of_what_was_seen_before_events_were_written_only_its_status_is_known(
 def test_an_order_written_down_before_a_field_was_shown_is_told_all_the_same(name: str) -> None:
     """The next version shows one field more; what this one has stored lacks it, and its orders are still open."""
     known = remembered(row(**PENDING))
-    stored = {key: value for key, value in shown_of(row(**PENDING)).items() if key != name}
+    stored = {key: value for key, value in row(**PENDING).shown.items() if key != name}
     changes = changes_of([row(**REJECTED | FOUR)], {NUMBER: replace(known[NUMBER], shown=stored)}, DAY)
     assert [each.type for each in changes] == [EventType.PARTLY_FILLED, EventType.REJECTED]
 
@@ -332,7 +332,7 @@ def step(now: Written, kind: str, units: int) -> Written:
 def seen_again(known: Mapping[str, SeenOrder], now: BookRow) -> dict[str, SeenOrder]:
     """Return what is known after a sight, as it is written down: what is final stays."""
     before = known[NUMBER]
-    return dict(known) if before.is_final or not differs(before.shown, shown_of(now)) else remembered(now)
+    return dict(known) if before.is_final or not differs(before.shown, now.shown) else remembered(now)
 
 
 def replayed(first: Shown, changes: list[Change]) -> dict[str, Any]:
@@ -361,7 +361,7 @@ def test_whoever_follows_the_changes_knows_the_order_as_it_stands(
             changes += changes_of([row(**now)], known, DAY)
             known = seen_again(known, row(**now))
             assert changes_of([row(**now)], known, DAY) == [], "the same state again is no news"
-    assert terms_of(replayed(first.shown, changes)) == terms_of(shown_of(row(**now)))
+    assert terms_of(replayed(first.shown, changes)) == terms_of(row(**now).shown)
 
 
 @given(beginning=beginnings, life=lives)
@@ -373,7 +373,7 @@ def test_an_order_ends_once_and_nothing_comes_behind_it(beginning: Written, life
         if is_seen:
             types += [each.type for each in changes_of([row(**now)], known, DAY)]
             known = seen_again(known, row(**now))
-    has_ended = is_over(shown_of(row(**now)))
+    has_ended = is_over(row(**now).shown)
     assert sum(each in _ENDS for each in types) == has_ended
     assert (types[-1] in _ENDS) == has_ended
 
@@ -385,7 +385,7 @@ def test_each_new_term_and_each_new_fill_is_told_once(beginning: Written, life: 
     for kind, units, is_seen in life:
         now = step(now, kind, units)
         if is_seen:
-            before, order = known[NUMBER].shown or {}, shown_of(row(**now))
+            before, order = known[NUMBER].shown or {}, row(**now).shown
             found = [each.type for each in changes_of([row(**now)], known, DAY)]
             has_filled = order["filledQuantity"] > before["filledQuantity"]
             assert (EventType.PARTLY_FILLED in found or found[-1:] == [EventType.FILLED]) >= has_filled

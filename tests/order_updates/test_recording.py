@@ -21,7 +21,6 @@ from app.broker.wire import BookRow, book_row
 from app.db import Database
 from app.order_updates import looks_store
 from app.order_updates.store import events_after, last_event
-from app.orderbook.changes import shown_of
 from app.orderbook.recording import Sight, find_known, record_sight, write_sight
 from tests.conftest import create_clone
 from tests.support.ledgers import opened
@@ -399,7 +398,7 @@ async def _hold_against(books: Books, user: str, truth: Truth) -> None:
     for number, states in truth.orders.items():
         told = [each["shown"] for each in events if each["order_no"] == number]
         once = [shown for shown, _ in groupby(told)]
-        true = [shown_of(each) for each in states]
+        true = [each.shown for each in states]
         places = [true.index(each) for each in once]
         assert places == sorted(set(places)), "states in their order, each told once"
         assert once[-1] == true[-1]

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
-from app.clock import monotonic
+from app.clock import IST, monotonic
 from tests.support.clock import SettableClock
 from tests.support.commands import said
 from tests.support.configured import configured
@@ -111,6 +111,7 @@ def hours() -> SettableClock:
 async def test_listening_keeps_nobody_signed_in(
     replicas: Replicas, hurried: Replicas, broker: SimulatedBroker, hours: SettableClock
 ) -> None:
+    hours.set(_at("11:00"))  # far from the hours at which the broker logs everybody out
     async with trading(hurried.first, broker) as asha:
         before = (await asha.get("/v1/session")).json()["idleExpiresAt"]
         hours.advance(timedelta(minutes=29))
@@ -126,11 +127,10 @@ async def test_listening_keeps_nobody_signed_in(
 async def test_the_brokers_cut_off_ends_it(
     replicas: Replicas, hurried: Replicas, broker: SimulatedBroker, hours: SettableClock
 ) -> None:
-    async with trading(hurried.first, broker) as asha:
-        await replicas.store.rows.execute("UPDATE sessions SET last_seen_at = last_seen_at + interval '1 day'")
-        async with listening(asha) as stream:
-            hours.advance(timedelta(hours=23, minutes=59))
-            assert await stream.ended(SOON) == "broker-session-expired"
+    hours.set(_at("23:55"))
+    async with trading(hurried.first, broker) as asha, listening(asha) as stream:
+        hours.advance(timedelta(minutes=6))
+        assert await stream.ended(SOON) == "broker-session-expired"
     hours.reset()
 
 
@@ -176,3 +176,9 @@ async def test_a_replica_that_ends_tells_its_listeners_and_is_gone_soon(
 async def test_another_site_opens_no_stream(asha: Trader) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}):
         assert slug(await asha.get(PATH, headers=headers)) == "cross-site-request"
+
+
+def _at(wall_clock: str) -> datetime:
+    """Return the moment of today at which an Indian clock shows this."""
+    today = SettableClock().now().astimezone(IST).date()
+    return datetime.combine(today, time.fromisoformat(wall_clock), IST)
