@@ -71,9 +71,8 @@ async def find_seen(
 
     With a trading day, also of those that stood open on an earlier one.
     """
-    wanted: ColumnElement[bool] = _seen.order_no == func.any(
-        literal(sorted(set(order_nos)), ARRAY(Text))
-    )  # one value, not thousands
+    numbers = literal(sorted(set(order_nos)), ARRAY(Text))  # one value and not thousands
+    wanted: ColumnElement[bool] = _seen.order_no == func.any(numbers)
     if open_before is not None:
         wanted = or_(wanted, and_(_seen.status.in_(_OPEN), _seen.trading_day < open_before))
     rows = await tx.execute(select(*_COLUMNS).where(_seen.user_id == user_id, wanted))

@@ -131,7 +131,8 @@ class Past:
 
     async def webhook(self, user: str = USER) -> None:
         await self.rows.execute(
-            "INSERT INTO webhooks (user_id, token_hash, key_id, base_url) VALUES ($1, sha256(convert_to($1, 'UTF8')), 'k1', 'x')",
+            "INSERT INTO webhooks (user_id, token_hash, key_id, base_url)"
+            " VALUES ($1, sha256(convert_to($1, 'UTF8')), 'k1', 'x')",
             user,
         )
 
