@@ -9,6 +9,8 @@ from pathlib import Path
 from app.server import CannotListen, run_server
 from app.settings import Settings
 
+_INTERRUPTED = 130  # as a shell says of a program that Ctrl-C has ended
+
 
 def main(host: str, port: str, workers: str, *tls: str) -> None:
     """Serve until told to stop; `tls` is none, or the paths of a certificate and its key, either of them empty."""
@@ -24,6 +26,8 @@ def main(host: str, port: str, workers: str, *tls: str) -> None:
         )
     except CannotListen as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

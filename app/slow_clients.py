@@ -10,7 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.observability import logger
@@ -46,6 +46,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._has_ended_one = False
         self._head_size = 0
+        self._answering: RequestResponseCycle | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -57,6 +58,9 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._stop_waiting_for_head()
         self._stop_waiting_for_reader()
         super().connection_lost(exc)
+        if self._answering is not None:  # uvicorn tells the last one alone, and it has not begun
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         self._unset_keepalive_if_required()  # uvicorn leaves it after an RST; it would find nobody
 
     @override
@@ -91,7 +95,10 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting_for_head()
         self._is_in_head = False
+        before: RequestResponseCycle | None = self.cycle
         super().on_headers_complete()
+        if before is not None and not before.response_complete:
+            self._answering = self._answering or before  # the new one stands in the queue behind it
 
     @override
     def on_message_complete(self) -> None:
@@ -100,6 +107,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
+        self._answering = None
         super().on_response_complete()
         if self._head_timer is not None:  # the next head could not arrive while we did not read: its time begins now
             self._stop_waiting_for_head()

@@ -211,7 +211,6 @@ webhooks = Table(
     Column("token_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of what stands in its address"),
     Column("key_id", Text, nullable=False, comment="of the key that the token is derived by"),
     Column("base_url", Text, nullable=False, comment="the address before the token"),
-    Column("subscribed_at", _MOMENT, comment="when the broker last said Ok to it"),
 )
 
 ledger = Table(

@@ -42,7 +42,7 @@ _IDLE_FOR = 15.0  # seconds that nothing happens, while CPU is counted
 _EVENTS = 20  # one after another
 _SOME = 400  # users
 _PAUSE = 0.1  # seconds between two of them
-_LOOK_EVERY = 1.0  # seconds between two looks of the service; an event without a notice waits for one
+_LOOK_EVERY = 0.7  # seconds between two looks of the service; an event without a notice waits for one
 _KEY, _API_SECRET, _APP_CODE = secrets.token_bytes(32), secrets.token_hex(8), "QX7PLM"
 
 

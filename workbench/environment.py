@@ -39,6 +39,8 @@ def ensure() -> None:
 
 
 def _make() -> None:
+    if ENVIRONMENT.is_symlink():  # whatever it leads to is somebody else's
+        raise CannotInstall(f"{ENVIRONMENT.name} is a link, and what it leads to is not as the lock file wants it.")
     _STAMP.unlink(missing_ok=True)
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     if find_spec("ensurepip"):

@@ -35,6 +35,7 @@ _EMPTY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SUCCESS = re.compile(r"(ok|.*\bsuccess(ful|fully)?\b.*)?", re.IGNORECASE | re.DOTALL)
+_ALREADY = re.compile(r"\balready\b|\bduplicate\b|\bexists\b", re.IGNORECASE)
 _LIMITED = re.compile(r"\btoo many requests\b|\brate limit", re.IGNORECASE)
 _CODE = re.compile(r"EC\d{3}", re.IGNORECASE)
 _GOOD_WORDS = {"ok", "success"}
@@ -88,6 +89,17 @@ def read_rows(answer: Answer) -> list[Row]:
             raise BrokerFault("The broker's answer was longer than any answer should be.")
         rows.extend(_row(each) for each in envelope.result)
     return rows
+
+
+def no_rows(answer: Answer) -> list[Row]:
+    """Return nothing, where nothing was asked for but that something be so: an Ok says it, and that it was so already.
+
+    Raises as `read_rows` does.
+    """
+    for envelope in envelopes(answer):
+        if not envelope.is_ok and not _ALREADY.search(envelope.words):
+            _refuse(envelope)
+    return []
 
 
 def envelopes(answer: Answer) -> list[Envelope]:

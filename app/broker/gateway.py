@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from app.broker import order_entry, wire
-from app.broker.answers import Row, read_rows, told_wait
+from app.broker.answers import Row, no_rows, read_rows, told_wait
 from app.broker.checksum import checksum
 from app.broker.errors import BrokerRefused, NotSent, WrongPath
 from app.broker.login import BrokerLogin, read_login
@@ -150,11 +150,15 @@ class Gateway:
 
     async def subscribe(self, bearer: Bearer, callback_url: SecretStr) -> None:
         """Have the broker post to an address whenever an order of the user's changes; raises as a read does."""
-        await self._read(Call.SUBSCRIBE, bearer, _nothing, body={"callbackUrl": callback_url.get_secret_value()})
+        await self._tell(Call.SUBSCRIBE, bearer, callback_url)
 
     async def unsubscribe(self, bearer: Bearer, callback_url: SecretStr) -> None:
         """Have it post there no more; raises as a read does."""
-        await self._read(Call.UNSUBSCRIBE, bearer, _nothing, body={"callbackUrl": callback_url.get_secret_value()})
+        await self._tell(Call.UNSUBSCRIBE, bearer, callback_url)
+
+    async def _tell(self, call: Call, bearer: Bearer, callback_url: SecretStr) -> None:
+        body = {"callbackUrl": callback_url.get_secret_value()}
+        await self._read(call, bearer, lambda _rows: None, body=body, rows_of=no_rows)
 
     async def _act(
         self, call: Call, clearance: Clearance, body: object, proof: Proof = Proof.OK_WITH_NUMBER
@@ -185,7 +189,13 @@ class Gateway:
         return await self._read(Call.ORDER_HISTORY, bearer, understand, body=question)
 
     async def _read(
-        self, call: Call, bearer: Bearer, understand: Callable[[list[Row]], T], *, body: object = None
+        self,
+        call: Call,
+        bearer: Bearer,
+        understand: Callable[[list[Row]], T],
+        *,
+        body: object = None,
+        rows_of: Callable[[Answer], list[Row]] = read_rows,
     ) -> T:
         """Ask a question that may be asked again: at each known path until one exists, the one that worked first.
 
@@ -193,13 +203,11 @@ class Gateway:
         """
         try:
             async with asyncio.timeout(self._manner.read_deadline.total_seconds()):
-                return await self._read_somewhere(call, bearer, understand, body)
+                return await self._read_somewhere(call, bearer, lambda answer: understand(rows_of(answer)), body)
         except TimeoutError as error:
             raise BrokerTimeout from error
 
-    async def _read_somewhere(
-        self, call: Call, bearer: Bearer, understand: Callable[[list[Row]], T], body: object
-    ) -> T:
+    async def _read_somewhere(self, call: Call, bearer: Bearer, understand: Callable[[Answer], T], body: object) -> T:
         user_id = bearer.user_id if bearer.is_proven else None
         demand = Demand(call.category, user_id, urgency=bearer.urgency)
         for path in self._paths.of(call):
@@ -207,7 +215,7 @@ class Gateway:
                 call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline
             )
             try:
-                understood = understand(read_rows(answer))
+                understood = understand(answer)
             except WrongPath:
                 continue
             except BrokerRateLimited as problem:
@@ -217,10 +225,6 @@ class Gateway:
             self._paths.worked(call, path)
             return understood
         raise BrokerFault("The broker knows none of the paths of this call.")
-
-
-def _nothing(_rows: list[Row]) -> None:
-    """Make nothing of an answer that only says Ok."""
 
 
 def _no_to(call: Call, words: str) -> Problem:

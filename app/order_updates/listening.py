@@ -24,6 +24,7 @@ from app.rounds import safely
 from app.sessions.asking import Caller
 from app.sessions.lifetimes import refuse_dead
 from app.sessions.standings_store import Standing, standings_of
+from app.sessions.store import REPLACED
 from app.settings import Settings
 
 _log = logger("listening")
@@ -155,12 +156,14 @@ class Listeners:
         if topic is None:
             topic = self._topics[caller.user_id] = Topic(caller.user_id, head, epoch)
             self._unnoted.add(caller.user_id)
-            self._hear(caller.user_id)
+            self._mark(caller.user_id)
         life = self._settings.order_stream_life * (0.9 + random_bytes(1)[0] / 2560)  # lest all come back at once
         listener = Listener(self._db, topic, caller.session.id, told, self._clock.now() + life)
         listener.ends_at = monotonic() + life.total_seconds()
         topic.listeners.add(listener)
         self._count += 1
+        if self._is_stopping:
+            listener.end(RECONNECT)
         try:
             yield listener
         finally:
@@ -175,7 +178,7 @@ class Listeners:
             self._looked_at = float("-inf")
             self._has_news.set()
         elif user_id in self._topics:
-            self._hear(user_id)
+            self._mark(user_id)
 
     def stop(self) -> None:
         """Tell everybody to come back, to another replica perhaps: this one ends."""
@@ -187,12 +190,20 @@ class Listeners:
         """Look, for ever: once a second at everybody, and at once at those of whom there is a notice."""
         while True:
             users = await self._next_users()
-            if await safely(_log, self._look_at(users), "look_failed"):
+            if not self._topics or await safely(_log, self._look_in_time(users), "look_failed"):
                 self._seen_at = monotonic()
             elif monotonic() - self._seen_at > _BLIND_FOR:
                 self._end(self._topics, UNAVAILABLE)
 
-    def _hear(self, user_id: str) -> None:
+    async def _look_in_time(self, users: Collection[str]) -> bool:
+        """Return whether the database was asked and has answered; one that hangs has not."""
+        try:
+            async with asyncio.timeout(_BLIND_FOR):
+                return bool(users) and await self._look_at(users)
+        except TimeoutError:
+            return False
+
+    def _mark(self, user_id: str) -> None:
         self._dirty.add(user_id)
         self._has_news.set()
 
@@ -214,13 +225,14 @@ class Listeners:
 
     async def _look_at(self, users: Collection[str]) -> bool:
         """Judge the sessions of these users' listeners, and fetch their news; return that it was done."""
-        if not users:
-            return True
+        heads = {user: self._topics[user].head for user in users}
         wanted = [listener for user in users for listener in self._topics[user].listeners]
         async with self._db.reading() as tx:
             found = await standings_of(tx, {each.session_id for each in wanted})
             self._judge(wanted, found)
-            await self._fetch(tx, {each.user_id: each for each in found.values()})
+            standings = {each.user_id: each for each in found.values()}
+            self._end([user for user, each in standings.items() if each.last_event < heads[user]], RECONNECT)
+            await self._fetch(tx, standings)
         await self._note()
         return True
 
@@ -250,7 +262,8 @@ class Listeners:
     async def _note(self) -> None:
         """Say whom we listen to, so that somebody looks at their books."""
         is_time = monotonic() - self._noted_at >= _NOTED_EVERY
-        users = set(self._topics) if is_time else self._unnoted & self._topics.keys()
+        self._unnoted &= self._topics.keys()
+        users = set(self._topics) if is_time else set(self._unnoted)
         if not users:
             return
         async with self._db.transaction() as tx:
@@ -260,13 +273,18 @@ class Listeners:
             self._noted_at = monotonic()
 
     def _end(self, users: Collection[str], reason: str) -> None:
-        for user_id in users:
-            for listener in self._topics[user_id].listeners:
+        for topic in filter(None, map(self._topics.get, users)):
+            for listener in topic.listeners:
                 listener.end(reason)
 
 
 def reason_to_end(standing: Standing, now: datetime, settings: Settings) -> str | None:
-    """Return why nobody may listen with this session any more, none while he may."""
+    """Return why nobody may listen with this session any more, none while he may.
+
+    One that was replaced by a sign-in in the same browser leaves it to the new cookie.
+    """
+    if standing.ended_reason == REPLACED:
+        return RECONNECT
     try:
         refuse_dead(standing, now, settings)
     except NotSignedIn:

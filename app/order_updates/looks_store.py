@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.safeguards.blocks import is_blocked
 from app.tables import book_looks, broker_sessions, users, webhooks
 
 LISTENED_FOR = timedelta(seconds=45)
@@ -95,9 +96,16 @@ async def nudge(tx: AsyncConnection, user_ids: Collection[str], *, also_unheard:
 
 
 async def claim(tx: AsyncConnection, most: int, lease: timedelta) -> list[Claim]:
-    """Take users whose look is due."""
+    """Take users whose look is due, those first of whom there is a hint; nobody who is blocked."""
     is_free = or_(_l.lease_until.is_(None), _l.lease_until <= func.now())
-    due = select(_l.user_id).where(_l.next_look_at <= func.now(), is_free).order_by(_l.next_look_at).limit(most)
+    is_followed = or_(_l.hinted_at.is_(None), _l.hinted_at <= _l.looked_at)
+    hinted_first = case((is_followed, 1), else_=0)
+    due = (
+        select(_l.user_id)
+        .where(_l.next_look_at <= func.now(), is_free, ~is_blocked(_l.user_id))
+        .order_by(hinted_first, _l.next_look_at)
+        .limit(most)
+    )
     taken = due.with_for_update(skip_locked=True).cte("taken")  # which runs once, whatever the plan
     until = func.now() + lease
     rows = await tx.execute(

@@ -58,7 +58,7 @@ class Polling:
         except BrokerSessionExpired:
             await self._put_off(claimed, None)  # until he has signed in again
         except (Problem, TimeoutError) as problem:
-            _log.info("look_put_off", user=claimed.user_id, reason=getattr(problem, "slug", "deadline"))
+            _log.debug("look_put_off", user=claimed.user_id, reason=getattr(problem, "slug", "deadline"))
             await self._put_off(claimed, _wait_of(problem))
         else:
             async with self._db.transaction() as tx:

@@ -7,10 +7,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from app.observability import logger
 from app.order_updates import wire
 from app.order_updates.listening import UNAVAILABLE, Listener, Listeners
 from app.outlasting import outlast
-from app.problems import TemporarilyUnavailable
+from app.rounds import safely
 from app.sessions.asking import Caller
 
 _HEADERS = {
@@ -19,6 +20,7 @@ _HEADERS = {
     "X-Accel-Buffering": "no",  # nginx, ngx_http_proxy_module
 }
 _GONE = "gone"
+_log = logger("streams")
 
 
 class EventStream(Response):
@@ -55,13 +57,11 @@ class EventStream(Response):
 async def _told(listener: Listener, heartbeat: float) -> AsyncIterator[bytes]:
     """Yield everything that a listener is to be told, until there is a reason to end."""
     while (reason := listener.reason) is None:
-        try:
-            content = await listener.next(heartbeat)
-        except TemporarilyUnavailable:
+        content = await safely(_log, listener.next(heartbeat), "stream_failed")
+        if content is None:
             listener.end(UNAVAILABLE)
-        else:
-            if content:
-                yield content
+        elif content:
+            yield content
     if reason != _GONE:
         yield wire.end(reason)
 

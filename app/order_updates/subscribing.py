@@ -72,7 +72,7 @@ class Webhooks:
                 await self._subscribe(user_id)
             except (Problem, BrokerSessionDead) as refusal:
                 # That this call was refused does not prove the token dead: nobody has met it. The next read will tell.
-                _log.info("webhook_not_subscribed", user=user_id, reason=type(refusal).__name__)
+                _log.info("webhook_not_subscribed", user=user_id, reason=_told(refusal))
 
     async def _subscribe(self, user_id: str) -> None:
         """Keep the address before it is told, so that the first post is known; then give up the one of an older key."""
@@ -87,8 +87,8 @@ class Webhooks:
             async with self._db.transaction() as tx:
                 await webhooks_store.take_back(tx, webhook, former)  # the broker goes on posting there
             raise
-        async with self._db.transaction() as tx:
-            is_wanted = await webhooks_store.note_subscribed(tx, webhook)
+        async with self._db.reading() as tx:
+            is_wanted = await webhooks_store.is_known(tx, webhook)
         if not is_wanted:  # he has logged out everywhere meanwhile
             await self._unsubscribe(bearer, webhook)
         elif former.url_parts != webhook.url_parts:
@@ -104,7 +104,14 @@ class Webhooks:
             async with asyncio.timeout(_PATIENCE):
                 await gateway.unsubscribe(bearer, _url(self._means.ring, webhook))
         except (Problem, BrokerSessionDead, CannotOpen, TimeoutError) as refusal:
-            _log.info("webhook_not_unsubscribed", user=bearer.user_id, reason=type(refusal).__name__)
+            _log.info("webhook_not_unsubscribed", user=bearer.user_id, reason=_told(refusal))
+
+
+def _told(refusal: Exception) -> str:
+    """Return what the log is told: what it was, and in the broker's words where it has some."""
+    if not isinstance(refusal, Problem):
+        return type(refusal).__name__
+    return f"{refusal.slug}: {refusal.detail}" if refusal.detail else refusal.slug
 
 
 def _token(ring: KeyRing, key_id: str, user_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,12 +43,9 @@ async def keep(tx: AsyncConnection, webhook: Webhook) -> None:
     )  # fmt: skip
 
 
-async def note_subscribed(tx: AsyncConnection, webhook: Webhook) -> bool:
-    """Write down that the broker has just said Ok to it; false where nobody wants it any more."""
-    written = await tx.execute(
-        update(webhooks).where(_w.token_hash == webhook.token_hash).values(subscribed_at=func.now())
-    )
-    return written.rowcount > 0
+async def is_known(tx: AsyncConnection, webhook: Webhook) -> bool:
+    """Say whether what comes to this address is still somebody's."""
+    return bool(await tx.scalar(select(exists().where(_w.token_hash == webhook.token_hash))))
 
 
 async def take_back(tx: AsyncConnection, webhook: Webhook, former: Webhook) -> None:

@@ -6,7 +6,7 @@ written in another way is no change, and what is final stays as it is.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +29,9 @@ _ENDS = {
     OrderStatus.REJECTED: EventType.REJECTED,
 }
 _DAY_ONLY = frozenset({Validity.DAY, Validity.IOC})
+_LONGEST_WEEKEND = timedelta(days=6)
+_LIMITS = frozenset({"price", "triggerPrice"})
+_MAY_BECOME_NONE = frozenset({"rejectionReason", "statusText"})
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ def is_over(shown: Shown) -> bool:
 def changes_of(rows: Iterable[BookRow], known: Mapping[str, SeenOrder], day: date) -> list[Change]:
     """Return what a book of this trading day shows that was not known, in the order of the orders' numbers.
 
-    `known` are the orders of these rows, and those of earlier days that had not ended: what was good for its day and is
-    not in a later day's book has expired.
+    `known` are the orders of these rows, and those of earlier days that had not ended: of what was good for its day and
+    is not in a later day's book nobody has seen the end.
     """
     latest = rows_by_number(rows)
     found = [change for number in sorted(latest) for change in _changes(number, latest[number], known.get(number))]
     gone = (order for number, order in sorted(known.items()) if number not in latest)
-    return found + [expiry(order) for order in gone if has_expired(order, day)]
+    return found + [unseen_end(order) for order in gone if is_out_of_sight(order, day)]
 
 
 def rows_by_number(rows: Iterable[BookRow]) -> dict[str, BookRow]:
@@ -69,26 +72,40 @@ def rows_by_number(rows: Iterable[BookRow]) -> dict[str, BookRow]:
     return found
 
 
-def has_expired(order: SeenOrder, day: date) -> bool:
-    """Say whether an order that the book of this day does not show was good for an earlier day only."""
+def is_out_of_sight(order: SeenOrder, day: date) -> bool:
+    """Say whether an order that the book of this day does not show was good for an earlier day, and seen open then."""
     shown = order.shown
-    return (
-        shown is not None
-        and order.trading_day < day
-        and not is_over(shown)
-        and shown["validity"] in _DAY_ONLY
-        and shown["variety"] == Variety.REGULAR
-    )
+    if shown is None or order.status is None or is_over(shown):
+        return False
+    is_for_its_day = shown["validity"] in _DAY_ONLY and shown["variety"] == Variety.REGULAR
+    last_day = order.trading_day + (timedelta(0) if is_for_its_day else _LONGEST_WEEKEND)
+    return last_day < day
+
+
+def said(row: BookRow, before: Shown | None) -> dict[str, Any]:
+    """Return an order as a row shows it; where the row leaves something blank, it says nothing of it."""
+    now = row.shown
+    if before is None or before == now:
+        return now
+    kept = {
+        name: told
+        for name, told in before.items()
+        if now.get(name, told) is None and told is not None and _is_left_out(name, before, now)
+    }
+    return now | kept
+
+
+def _is_left_out(name: str, before: Shown, now: Shown) -> bool:
+    """Say whether a blank means nothing; a price goes with the kind of order that has none."""
+    is_other_kind = now["orderType"] is not None and now["orderType"] != before["orderType"]
+    return name not in _MAY_BECOME_NONE and not (name in _LIMITS and is_other_kind)
 
 
 def _changes(number: str, row: BookRow, known: SeenOrder | None) -> list[Change]:
     now = row.shown
-    if known is None or known.status is None:
+    if known is None or known.status is None or known.shown is None:  # or told by nobody, as before a release of events
         return [Change(number, _state(now), now, [], row.changed_at or row.order.placed_at)]
-    if known.shown is None:  # seen before events were written: what it was is known in part
-        news = [] if known.status == row.order.status else [_state(now)]
-        return [Change(number, each, now, [], row.changed_at) for each in news]
-    before = known.shown
+    before, now = known.shown, said(row, known.shown)
     return [
         Change(number, kind, now, [{"field": name, "before": before.get(name), "now": now[name]} for name in fields],
                row.changed_at)
@@ -97,15 +114,20 @@ def _changes(number: str, row: BookRow, known: SeenOrder | None) -> list[Change]
 
 
 def differs(before: Shown | None, now: Shown) -> bool:
-    """Say whether anything of an order is other than it was told."""
+    """Say whether anything of an order is other than it was told.
+
+    Of an order that had been filled and is not any more nothing is believed: no fill goes back, but books flap.
+    """
     if before == now:  # nearly always, and quickly said
+        return False
+    if before is not None and (now["filledQuantity"] or 0) < (before["filledQuantity"] or 0):
         return False
     return before is None or any(not _is_same(name, before.get(name), now[name]) for name in now)
 
 
 def _events(before: Shown, now: Shown) -> list[tuple[EventType, list[str]]]:
     """Return what has happened, each with the fields that tell it."""
-    if is_over(before):
+    if is_over(before) or not differs(before, now):
         return []
     differing = [name for name in now if not _is_same(name, before.get(name), now[name])]
     has_left = now["status"] in {OrderStatus.OPEN, OrderStatus.COMPLETE}
@@ -143,13 +165,13 @@ def _status(shown: Shown) -> EventType:
     return _ENDS.get(status) or EventType(status)
 
 
-def expiry(order: SeenOrder) -> Change:
-    """Return the end of an order whose day is over, as the exchange ends it; no book shows that any more."""
+def unseen_end(order: SeenOrder) -> Change:
+    """Return what can be said of an order whose day is over and whose end no book has shown: that nobody knows it."""
     before = order.shown or {}
-    now = {**before, "status": OrderStatus.CANCELLED.value, "statusText": None, "pendingQuantity": 0}
+    now = {**before, "status": OrderStatus.UNKNOWN.value, "statusText": None, "pendingQuantity": None}
     fields = [name for name in now if now[name] != before[name]]
     changes = [{"field": name, "before": before[name], "now": now[name]} for name in fields]
-    return Change(order.order_no, EventType.EXPIRED, now, changes, None)
+    return Change(order.order_no, EventType.UNKNOWN, now, changes, None)
 
 
 def _is_same(name: str, before: Any, now: Any) -> bool:

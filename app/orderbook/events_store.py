@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import BigInteger, Column, DateTime, Text, func, insert, literal, select, update
+from sqlalchemy import BigInteger, Column, DateTime, Text, case, func, insert, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.orderbook.changes import Change
+from app.orderbook.store import has_open
 from app.tables import book_looks, order_events, users
 
 _e = order_events.c
@@ -55,15 +56,17 @@ async def insert_events(tx: AsyncConnection, user_id: str, after: int, changes: 
     )
 
 
-async def note_open(tx: AsyncConnection, user_id: str, *, has_open: bool) -> None:
+async def note_open(tx: AsyncConnection, user_id: str) -> None:
     """Remember whether any order of a user can still change, so that somebody looks at his book now and then."""
+    is_open = has_open(user_id)
     planned = func.coalesce(_look.next_look_at, func.now() + _AT_LEAST)
+    first = case((is_open, func.now() + _AT_LEAST), else_=null())
     await tx.execute(
         upsert(book_looks)
-        .values(user_id=user_id, has_open=has_open, next_look_at=func.now() + _AT_LEAST if has_open else None)
+        .values(user_id=user_id, has_open=is_open, next_look_at=first)
         .on_conflict_do_update(
             index_elements=[_look.user_id],
-            set_={"has_open": has_open, "next_look_at": planned if has_open else _look.next_look_at},
+            set_={"has_open": is_open, "next_look_at": case((is_open, planned), else_=_look.next_look_at)},
         )
     )
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from app.broker.wire import BookRow
 from app.db import Database, Transaction
 from app.orderbook import events_store, store
-from app.orderbook.changes import changes_of, differs, expiry, has_expired, is_over, rows_by_number
+from app.orderbook.changes import changes_of, differs, is_out_of_sight, is_over, rows_by_number, said, unseen_end
 from app.orderbook.store import SeenOrder
 from app.safeguards.notices import tell_events
 
@@ -73,7 +73,7 @@ async def write_sight(
         await events_store.look_again(tx, sight.user_id)
         return False
     await events_store.insert_events(tx, sight.user_id, last - len(changes), changes)
-    await events_store.note_open(tx, sight.user_id, has_open=any(not is_over(row.shown) for row in sight.rows))
+    await events_store.note_open(tx, sight.user_id)
     return bool(changes)
 
 
@@ -90,36 +90,39 @@ async def announce(db: Database, user_id: str) -> None:
 def _news(sight: Sight, known: Mapping[str, SeenOrder], came_from: Mapping[str, UUID]) -> dict[str, dict[str, Any]]:
     """Return the facts of every order of which anything is to be written, by its number."""
     news = {
-        number: _facts(row, came_from.get(number))
+        number: _facts(row, known.get(number), came_from.get(number))
         for number, row in sight.latest.items()
         if _is_news(row, came_from.get(number), known.get(number))
     }
-    gone = (order for number, order in known.items() if number not in sight.latest and has_expired(order, sight.day))
+    gone = (
+        order for number, order in known.items() if number not in sight.latest and is_out_of_sight(order, sight.day)
+    )
     return news | {order.order_no: _facts_of_gone(order) for order in gone}
 
 
-def _facts(row: BookRow, intent_id: UUID | None) -> dict[str, Any]:
+def _facts(row: BookRow, known: SeenOrder | None, intent_id: UUID | None) -> dict[str, Any]:
+    shown = said(row, known.shown if known and known.status else None)
     return {
         "intent_id": str(intent_id) if intent_id else None,
-        "exchange": row.order.exchange,
-        "quantity": row.order.quantity,
-        "status": row.order.status,
-        "rejection_reason": row.order.rejection_reason,
+        "exchange": shown["exchange"],
+        "quantity": shown["quantity"],
+        "status": shown["status"],
+        "rejection_reason": shown["rejectionReason"],
         "correlation": row.correlation,
-        "shown": row.shown,
+        "shown": shown,
     }
 
 
 def _facts_of_gone(order: SeenOrder) -> dict[str, Any]:
-    shown = expiry(order).shown
+    """Return that it does not stand any more as far as anybody knows; shown once more, it is told anew."""
     return {
         "intent_id": None,
         "exchange": order.exchange,
         "quantity": order.quantity,
-        "status": shown["status"],
+        "status": None,
         "rejection_reason": order.rejection_reason,
         "correlation": None,
-        "shown": shown,
+        "shown": unseen_end(order).shown,
     }
 
 
@@ -131,4 +134,6 @@ def _is_news(row: BookRow, intent_id: UUID | None, known: SeenOrder | None) -> b
     )  # fmt: skip
     if any(new is not None and old is None for new, old in marks):  # of any sight: it does not change with the order
         return True
-    return not known.is_final and differs(known.shown, row.shown)
+    if known.shown is None or known.status is None:
+        return True
+    return not is_over(known.shown) and differs(known.shown, said(row, known.shown))

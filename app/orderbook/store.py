@@ -15,6 +15,8 @@ from sqlalchemy import (
     Uuid,
     and_,
     case,
+    exists,
+    false,
     func,
     literal,
     or_,
@@ -107,7 +109,8 @@ async def write_rows(
         ["user_id", "trading_day", "first_seen_at", "last_changed_at", *names],
         select(literal(user_id), literal(day), func.now(), func.now(), *values).order_by(given.c.order_no),
     )
-    is_final = _seen.status.in_([str(status) for status in OrderStatus if status.is_final])
+    # What was told, not what was seen: an older release, side by side with this one, sees without telling.
+    is_final = _seen.shown["status"].astext.in_([str(status) for status in OrderStatus if status.is_final])
     state = {name: case((is_final, _seen[name]), else_=written.excluded[name]) for name in _NOTHING_OF_ITS_STATE}
     await tx.execute(
         written.on_conflict_do_update(
@@ -121,6 +124,15 @@ async def write_rows(
             },
         )
     )
+
+
+def has_open(user_id: str) -> ColumnElement[bool]:
+    """Say whether an order of a user can still change, as far as any book has shown."""
+    is_expired = func.coalesce(_seen.shown["statusText"].astext.ilike("%expired%"), false())
+    is_his: ColumnElement[bool] = exists(
+        select(literal(1)).where(_seen.user_id == user_id, _seen.status.in_(_OPEN), ~is_expired)
+    )
+    return is_his
 
 
 async def shown_on(tx: AsyncConnection, user_id: str, day: date) -> set[str]:

@@ -41,7 +41,7 @@ async def signed_in(request: Request, x_background: Background = None) -> Caller
     return await _let_in(request, is_activity=not is_background)
 
 
-async def listening(request: Request) -> Caller:
+async def heeding_no_activity(request: Request) -> Caller:
     """Return who is calling to listen, which keeps nobody signed in, as it stands now; raises what `signed_in` does."""
     return await (await _let_in(request, is_activity=False)).refreshed()
 
@@ -79,7 +79,7 @@ async def hooks_of(request: Request) -> Hooks:
 
 SignedIn = Annotated[Caller, Depends(signed_in)]
 HooksOf = Annotated[Hooks, Depends(hooks_of)]
-Listening = Annotated[Caller, Depends(listening)]
+Listening = Annotated[Caller, Depends(heeding_no_activity)]
 
 
 class SharedAnswers:

@@ -15,17 +15,8 @@ _MOMENT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.add_column(
-        "users",
-        sa.Column(
-            "last_event",
-            sa.BigInteger,
-            nullable=False,
-            server_default="0",
-            comment="number of his newest order event; who writes the next ones raises it",
-        ),
-    )
-    op.add_column(
-        "seen_orders", sa.Column("shown", JSONB, comment="the order as the last event told it; none until there was one")
+        "seen_orders",
+        sa.Column("shown", JSONB, comment="the order as the last event told it; none until there was one"),
     )
     op.create_index(
         "seen_orders_open_idx",
@@ -36,6 +27,17 @@ def upgrade() -> None:
     _create_events()
     _create_looks()
     _create_webhooks()
+    # The last, since everybody reads it and waits from here on: the index above takes a while where there are millions.
+    op.add_column(
+        "users",
+        sa.Column(
+            "last_event",
+            sa.BigInteger,
+            nullable=False,
+            server_default="0",
+            comment="number of his newest order event; who writes the next ones raises it",
+        ),
+    )
 
 
 def _create_events() -> None:
@@ -61,7 +63,9 @@ def _create_looks() -> None:
     op.create_table(
         "book_looks",
         sa.Column("user_id", sa.Text, nullable=False, comment="whose book is looked at for its changes"),
-        sa.Column("has_open", sa.Boolean, nullable=False, server_default="false", comment="an order of his is not final"),
+        sa.Column(
+            "has_open", sa.Boolean, nullable=False, server_default="false", comment="an order of his is not final"
+        ),
         sa.Column("listened_until", _MOMENT, comment="a replica has listeners of his, who expect to be told"),
         sa.Column("hinted_at", _MOMENT, comment="the last word that something may have changed"),
         sa.Column(
@@ -84,7 +88,6 @@ def _create_webhooks() -> None:
         sa.Column("token_hash", sa.LargeBinary, nullable=False, comment="SHA-256 of what stands in its address"),
         sa.Column("key_id", sa.Text, nullable=False, comment="of the key that the token is derived by"),
         sa.Column("base_url", sa.Text, nullable=False, comment="the address before the token"),
-        sa.Column("subscribed_at", _MOMENT, comment="when the broker last said Ok to it"),
         sa.PrimaryKeyConstraint("user_id", name="webhooks_pkey"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="webhooks_user_id_fkey"),
         sa.UniqueConstraint("token_hash", name="webhooks_token_hash_key"),

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import pytest
 from playwright.async_api import Route, expect
 
 from tests.browser.steps import IN_A_BROWSER
@@ -14,6 +15,7 @@ from tests.support.simulated import SimulatedBroker
 pytestmark = IN_A_BROWSER
 
 KINDS: tuple[list[dict[str, str]], ...] = ([], [{"field": "status"}])  # an order shown first, and one that changed
+MORNING, NOON, NIGHT = (f"2026-11-25T{time}:00Z" for time in ("04:00", "06:30", "00:10"))
 RISK = "RED:Margin Shortfall:INR 12"
 
 
@@ -135,3 +137,50 @@ async def test_the_day_so_far_is_no_news_to_whoever_opens_the_page(watched: Watc
     }"""
     told = [await watched.page.evaluate(seen, [minutes, changes]) for minutes in (0, 90) for changes in KINDS]
     assert told == [False, False, True, False]
+
+
+async def test_new_orders_stand_where_a_book_read_anew_shows_them(watched: Watched, phone: Browser) -> None:
+    before = len((await phone.get("/v1/orders")).json()["orders"])
+    for quantity in (11, 12, 13):
+        await placed(phone, quantity=quantity)
+        await expect(watched.row("orders", f"0 / {quantity}")).to_be_visible()
+    names = watched.page.get_by_test_id("orders").locator("button.link")
+    await expect(names).to_have_count(before + 3)
+    shown = await names.evaluate_all("all => all.map(({ id }) => id.replace('row-', ''))")
+    assert shown == [each["orderNo"] for each in (await phone.get("/v1/orders")).json()["orders"]]
+    assert watched.asked["/v1/orders"] == 0
+
+
+@pytest.mark.parametrize(
+    ("times", "stand"),
+    [
+        ([MORNING, NOON], ["a", "b", "new", "newer"]), ([NOON, MORNING], ["newer", "new", "a", "b"]),
+        ([None, MORNING, NOON], ["a", "b", "c", "new", "newer"]), ([NOON], ["newer", "new", "a"]),
+    ],
+)  # fmt: skip
+async def test_the_end_at_which_the_newest_stand_is_told_by_what_was_read(
+    watched: Watched, times: list[str | None], stand: list[str]
+) -> None:
+    """Whatever time the broker gives those that came since: by its clock they may be older than all."""
+    put = """async ([times, asOf]) => {
+        const { withOrder } = await import("/portal/book.js");
+        const read = { asOf, orders: times.map((placedAt, at) => ({ orderNo: "abc"[at], placedAt })) };
+        const orders = ["new", "newer"].map((orderNo) => ({ orderNo, placedAt: asOf }));
+        const come = orders.map((order) => ({ type: "OPEN", seenAt: asOf, order }));
+        return come.reduce(withOrder, read).orders.map(({ orderNo }) => orderNo);
+    }"""
+    assert await watched.page.evaluate(put, [times, NIGHT]) == stand
+
+
+async def test_a_notice_covers_nothing(watched: Watched, phone: Browser, broker: SimulatedBroker) -> None:
+    places = """() => [document.getElementById("portal"), ...document.querySelectorAll(".note")]
+        .map((each) => each.getBoundingClientRect()).map(({ top, bottom }) => [Math.round(top), Math.round(bottom)])"""
+    [[top, window_end]] = await watched.page.evaluate(places)
+    assert (top, window_end) == (0, 900)
+    await placed(phone)
+    broker.set_price("YESBANK-EQ", "13.00")
+    await expect(watched.page.get_by_test_id("notice")).to_be_visible()
+    [[top, end], [note_top, note_end]] = await watched.page.evaluate(places)
+    assert 0 == top < end <= note_top < note_end <= window_end
+    await watched.page.get_by_text("What errors look like").click()  # what is last on the page can be reached, too
+    await expect(watched.page.get_by_text("About session-expired")).to_be_visible()

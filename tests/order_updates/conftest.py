@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from app.observability import configure_logging
 from tests.conftest import create_clone, empty
+from tests.support.books import Books
+from tests.support.ledgers import opened
 from tests.support.replicas import Replicas, Trader, replicated, trading
 from tests.support.simulated import SimulatedBroker
 
@@ -39,3 +42,19 @@ async def asha(replicas: Replicas, broker: SimulatedBroker) -> AsyncIterator[Tra
     """Give an investor who has signed in at the first replica."""
     async with trading(replicas.first, broker) as trader:
         yield trader
+
+
+@pytest.fixture(scope="session")
+async def recording_books(worker: str) -> AsyncIterator[Books]:
+    url = await create_clone(f"recording_{worker}")
+    first, second, rows = opened(url), opened(url), await asyncpg.connect(url)
+    yield Books(first, second, rows)
+    await rows.close()
+    await first.aclose()
+    await second.aclose()
+
+
+@pytest.fixture
+def books(recording_books: Books) -> Books:
+    """Give the databases to a test that brings somebody new."""
+    return recording_books

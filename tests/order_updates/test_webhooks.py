@@ -73,11 +73,11 @@ def token_of(url: str) -> str:
     return url.rsplit("/", 1)[1]
 
 
-async def subscription_noted(store: Store, user: str = "AB1234") -> None:
-    async def is_noted() -> bool:
-        return bool(await store.rows.fetchval("SELECT subscribed_at FROM webhooks WHERE user_id = $1", user))
+async def subscribed(broker: SimulatedBroker, user: str = "AB1234") -> None:
+    async def is_subscribed() -> bool:
+        return bool(broker.subscriptions(user))
 
-    await until(is_noted)
+    await until(is_subscribed)
 
 
 async def test_every_sign_in_anywhere_subscribes_the_same_address(
@@ -199,7 +199,7 @@ async def test_a_subscription_that_fails_harms_nothing(replicas: Replicas, broke
         broker.mend()
         await asha.sign_in(broker)
         await url_of(broker, after=2)
-        await subscription_noted(replicas.store)
+        await subscribed(broker)
     assert await replicas.store.rows.fetchval("SELECT count(*) FROM broker_sessions WHERE ended_reason IS NOT NULL"
                                               " AND ended_reason <> 'replaced'") == 0  # fmt: skip
 
@@ -247,7 +247,7 @@ async def test_after_a_rotation_the_next_sign_in_moves_to_the_new_address(
     replicas: Replicas, broker: SimulatedBroker, asha: Trader
 ) -> None:
     former = await url_of(broker)
-    await subscription_noted(replicas.store)
+    await subscribed(broker)
     async with with_newer_key(replicas, broker) as service:
         await _signed_in_again(service, broker)
         await received(broker, "unsubscribe")
@@ -261,7 +261,7 @@ async def test_after_a_rotation_the_former_address_is_given_up_even_if_the_new_o
 ) -> None:
     """Else it stays at the broker for good, one of the five that a user may have."""
     former = await url_of(broker)
-    await subscription_noted(replicas.store)
+    await subscribed(broker)
     async with with_newer_key(replicas, broker) as service:
         broker.break_call("subscribe", "notOk")
         await _signed_in_again(service, broker)
@@ -269,7 +269,7 @@ async def test_after_a_rotation_the_former_address_is_given_up_even_if_the_new_o
         broker.mend()
         await _signed_in_again(service, broker)
         await urls_of(broker, after=3)
-        await subscription_noted(replicas.store)
+        await subscribed(broker)
 
         async def is_given_up() -> bool:
             return former not in [each["callbackUrl"] for each in broker.subscriptions("AB1234")]
@@ -286,7 +286,7 @@ async def test_a_subscription_counts_among_the_users_calls(
     replicas: Replicas, broker: SimulatedBroker, asha: Trader
 ) -> None:
     await url_of(broker)
-    await subscription_noted(replicas.store)
+    await subscribed(broker)
     assert (await asha.delete("/v1/sessions")).status_code == 204
     counted = await replicas.store.rows.fetchval(
         "SELECT count(*) FROM rate_permits WHERE key = 'user:AB1234:non-trading'"
