@@ -25,6 +25,7 @@ from app.observability import configure_logging
 from app.problems import TemporarilyUnavailable
 from app.resources import NotReady, open_resources
 from app.schema import migrate_schema
+from app.server import CannotListen, run_server
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -56,8 +57,10 @@ def serve(
     _check_certificate(certificate, private_key)
     settings = read_settings()
     _check_start(settings)
-    tls = [str(certificate or ""), str(private_key or "")]
-    _become("app.serving", host, str(port), str(workers), *tls)
+    try:
+        run_server(settings, host=host, port=port, workers=workers, certificate=certificate, private_key=private_key)
+    except CannotListen as error:
+        fail(str(error))
 
 
 @cli.command()
@@ -82,12 +85,6 @@ def openapi(*, as_json: AsJson = True) -> None:
 def simulator(context: typer.Context) -> None:
     """Run the simulated broker, another program; `partner simulator --help` lists its options."""
     os.execv(sys.executable, [sys.executable, "-m", "simulator", *context.args])  # noqa: S606  # it takes our place
-
-
-def _become(module: str, *arguments: str) -> None:
-    """Let another program of ours take our place, without what only a command needs."""
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606  # our own
 
 
 def _check_start(settings: Settings) -> None:
