@@ -19,7 +19,9 @@ def outlast(scope: Scope, work: Work) -> None:
 
 
 async def go_on(scope: Scope, receive: Receive, send: Send) -> None:
-    """Do what is left to be done for an answer."""
+    """Do what is left to be done for an answer, and let go of what the framework had kept for it meanwhile."""
     work: Work | None = scope.pop(_KEY, None)
     if work is not None:
+        for name in [name for name in scope if name.startswith("fastapi_")]:
+            del scope[name]
         await work(receive, send)

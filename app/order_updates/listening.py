@@ -1,12 +1,10 @@
-"""Who listens on this process, and what each has been told; one look a second for all of them together.
+"""Who listens on this process; one look a second for all of them together.
 
-A listener keeps a number and nothing else: the few newest events of a user are kept once for all his listeners, older
-ones are read from Postgres. A notice shortens the second (docs/decisions/0013); without any, the look finds out as well
+A notice shortens the second (docs/decisions/0013); without any, the look finds out as well
 what is new, and who has logged out, is blocked or has expired meanwhile.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,12 +14,11 @@ from uuid import UUID
 from app.clock import Clock, monotonic, random_bytes
 from app.db import Database, Transaction
 from app.observability import logger
-from app.order_updates import looks_store, wire
-from app.order_updates.store import events_after, news_of
-from app.orderbook.events import OrderEvent
+from app.order_updates import looks_store
+from app.order_updates.listener import RECONNECT, UNAVAILABLE, Listener, Place, Topic
+from app.order_updates.store import news_of
 from app.problems import BrokerSessionExpired, NotSignedIn, SessionExpired, TemporarilyUnavailable, UserBlocked
 from app.rounds import safely
-from app.sessions.asking import Caller
 from app.sessions.lifetimes import refuse_dead
 from app.sessions.standings_store import Standing, standings_of
 from app.sessions.store import REPLACED
@@ -29,100 +26,12 @@ from app.settings import Settings
 
 _log = logger("listening")
 
-RECONNECT, UNAVAILABLE = "reconnect", TemporarilyUnavailable.slug
-"""Why a stream ends that may be opened again at once, or soon."""
 _SIGNED_OUT = "signed-out"
 _EVERY = 0.7  # seconds between two looks at everybody, so that all is told within one even without a notice
 _BLIND_FOR = 5.0  # seconds without any look, after which a stream says so rather than seem to live
 _NOTED_EVERY = looks_store.LISTENED_FOR.total_seconds() / 3
-_RECENT = 50  # events kept of one user
 _MOST_NEWS = 1000  # events fetched at once
-_PAGE = 100
 _SHARE_OF_ONE = 4  # one user has at most this part of all places
-
-
-class Topic:
-    """One user to whose orders somebody listens: the number of his newest event, and the last few of them as bytes."""
-
-    def __init__(self, user_id: str, head: int, epoch: int) -> None:
-        self.user_id = user_id
-        self.head = head
-        self.epoch = epoch
-        self.listeners: set[Listener] = set()
-        self._recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
-
-    def add(self, event: OrderEvent) -> None:
-        if event.id > self.head:
-            self._recent.append((event.id, wire.update(event)))
-            self.head = event.id
-
-    def take_over(self, epoch: int) -> None:
-        """Take over the user's book epoch, and wake whoever has not been told all by now."""
-        self.epoch = epoch
-        for listener in self.listeners:
-            if listener.told < self.head or listener.epoch_told != epoch:
-                listener.wake()
-
-    def recent_after(self, number: int) -> list[tuple[int, bytes]] | None:
-        """Return what is behind a number, none where some of it is not kept any more."""
-        if not self._recent or self._recent[0][0] > number + 1:
-            return None
-        return [each for each in self._recent if each[0] > number]
-
-
-class Listener:
-    """One stream: up to which event it has been told, and why it ends once it does."""
-
-    __slots__ = ("_db", "_news", "ends_at", "ends_on", "epoch_told", "reason", "session_id", "told", "topic")
-
-    def __init__(self, db: Database, topic: Topic, session_id: UUID, told: int, ends_on: datetime) -> None:
-        self._db = db
-        self._news = asyncio.Event()
-        self.topic = topic
-        self.session_id = session_id
-        self.told = told
-        self.epoch_told = topic.epoch
-        self.ends_on = ends_on
-        self.ends_at = float("inf")
-        self.reason: str | None = None
-
-    def end(self, reason: str) -> None:
-        self.reason = self.reason or reason
-        self._news.set()
-
-    def wake(self) -> None:
-        self._news.set()
-
-    async def next(self, heartbeat: float) -> bytes:
-        """Return what goes over the wire next: news at once, a sign of life after so many seconds without any.
-
-        Nothing where there is a reason to end instead. Raises `TemporarilyUnavailable`.
-        """
-        if self.told < self.topic.head:
-            return await self._take()
-        if self.epoch_told != self.topic.epoch:
-            self.epoch_told = self.topic.epoch
-            return wire.placements_changed()
-        left = self.ends_at - monotonic()
-        try:
-            async with asyncio.timeout(min(heartbeat, left)):
-                await self._news.wait()
-        except TimeoutError:
-            if left > heartbeat:
-                return wire.HEARTBEAT
-            self.end(RECONNECT)
-        self._news.clear()
-        return b""
-
-    async def _take(self) -> bytes:
-        """Return the next events, at most a page of them."""
-        found = self.topic.recent_after(self.told)
-        if found is None:
-            async with self._db.reading() as tx:
-                events = await events_after(tx, self.topic.user_id, self.told, _PAGE)
-            found = [(event.id, wire.update(event)) for event in events]
-        self.told = found[-1][0] if found else self.topic.head  # what was purged is told by the jump in the ids
-        return b"".join(content for _, content in found)
 
 
 class Listeners:
@@ -149,16 +58,15 @@ class Listeners:
             raise TemporarilyUnavailable("Too many order update streams are open here.", wait=5)
 
     @contextmanager
-    def joined(self, caller: Caller, told: int) -> Iterator[Listener]:
+    def joined(self, place: Place, told: int) -> Iterator[Listener]:
         """Have somebody listen who has been told everything up to a number."""
-        head, epoch = caller.last_event, caller.session.freshness.epoch
-        topic = self._topics.get(caller.user_id)
+        topic = self._topics.get(place.user_id)
         if topic is None:
-            topic = self._topics[caller.user_id] = Topic(caller.user_id, head, epoch)
-            self._unnoted.add(caller.user_id)
-            self._mark(caller.user_id)
+            topic = self._topics[place.user_id] = Topic(place.user_id, place.last_event, place.epoch)
+            self._unnoted.add(place.user_id)
+            self._mark(place.user_id)
         life = self._settings.order_stream_life * (0.9 + random_bytes(1)[0] / 2560)  # lest all come back at once
-        listener = Listener(self._db, topic, caller.session.id, told, self._clock.now() + life)
+        listener = Listener(self._db, topic, place.session_id, told, self._clock.now() + life)
         listener.ends_at = monotonic() + life.total_seconds()
         topic.listeners.add(listener)
         self._count += 1
@@ -169,8 +77,8 @@ class Listeners:
         finally:
             self._count -= 1
             topic.listeners.discard(listener)
-            if not topic.listeners and self._topics.get(caller.user_id) is topic:
-                del self._topics[caller.user_id]
+            if not topic.listeners and self._topics.get(place.user_id) is topic:
+                del self._topics[place.user_id]
 
     def heard(self, user_id: str | None) -> None:
         """Take a notice that a user, or with none anybody, has new events or other sessions."""

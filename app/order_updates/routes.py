@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator
 
 from app.dependencies import State
+from app.order_updates.listener import Place
 from app.order_updates.listening import Listeners
 from app.order_updates.listing import list_page, read_after
 from app.order_updates.receiving import Hints
@@ -58,7 +59,8 @@ async def stream_order_updates(
     listeners = cast("Listeners", request.state.listeners)
     listeners.refuse_if_full(caller.user_id)
     say_nothing()  # of the limits: to look would cost as much as the stream
-    return EventStream(listeners, caller, after, state["settings"].order_stream_heartbeat.total_seconds())
+    place = Place(caller.user_id, caller.session.id, caller.last_event, caller.session.freshness.epoch)
+    return EventStream(listeners, place, after, state["settings"].order_stream_heartbeat.total_seconds())
 
 
 @router.get("/v1/order-events", responses=answers(*SESSION, InvalidRequest, TemporarilyUnavailable))

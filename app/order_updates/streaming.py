@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -9,10 +10,10 @@ from typing_extensions import override
 
 from app.observability import logger
 from app.order_updates import wire
-from app.order_updates.listening import UNAVAILABLE, Listener, Listeners
+from app.order_updates.listener import UNAVAILABLE, Listener, Place
+from app.order_updates.listening import Listeners
 from app.outlasting import outlast
 from app.rounds import safely
-from app.sessions.asking import Caller
 
 _HEADERS = {
     "Content-Type": f"{wire.MEDIA_TYPE}; charset=utf-8",
@@ -26,32 +27,31 @@ _log = logger("streams")
 class EventStream(Response):
     """The order updates of one caller behind `after`; from now on where that is none."""
 
-    def __init__(self, listeners: Listeners, caller: Caller, after: int | None, heartbeat: float) -> None:
+    def __init__(self, listeners: Listeners, place: Place, after: int | None, heartbeat: float) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["Content-Length"]
-        self._listeners = listeners
-        self._caller = caller
-        self._after = after
-        self._heartbeat = heartbeat
+        self._stream = partial(_stream, listeners, place, after, heartbeat)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         outlast(scope, self._stream)
 
-    async def _stream(self, receive: Receive, send: Send) -> None:
-        head = self._caller.last_event
-        is_known = self._after is not None and self._after <= head
-        told = self._after if self._after is not None and is_known else head
-        with self._listeners.joined(self._caller, told) as listener:
-            leaving = asyncio.create_task(_wait_for_leave(receive, listener))
-            try:
-                await send(_body(_greeting(listener, head, is_reset=self._after is not None and not is_known)))
-                async for content in _told(listener, self._heartbeat):
-                    await send(_body(content))
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            finally:
-                leaving.cancel()
+
+async def _stream(
+    listeners: Listeners, place: Place, after: int | None, heartbeat: float, receive: Receive, send: Send
+) -> None:
+    is_known = after is not None and after <= place.last_event
+    told = after if after is not None and is_known else place.last_event
+    with listeners.joined(place, told) as listener:
+        leaving = asyncio.create_task(_wait_for_leave(receive, listener))
+        try:
+            await send(_body(_greeting(listener, place.last_event, is_reset=after is not None and not is_known)))
+            async for content in _told(listener, heartbeat):
+                await send(_body(content))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            leaving.cancel()
 
 
 async def _told(listener: Listener, heartbeat: float) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """What goes wrong around streams and sights, each of it seen once by somebody who tried to break them."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -15,8 +16,8 @@ from pydantic import SecretStr
 from app.clock import Clock, monotonic
 from app.db import Database
 from app.order_updates import looks_store
+from app.order_updates.listener import Place
 from app.order_updates.listening import Listeners
-from app.sessions.asking import Caller
 from tests.support.books import LEASE, NEXT_DAY, Books, row
 from tests.support.configured import configured
 from tests.support.processes import process
@@ -27,19 +28,6 @@ from tests.support.streams import PATH, listening
 NOWHERE = SecretStr("postgresql://x@127.0.0.1:1/x")
 
 
-class Heedless:
-    """Somebody who listens, as far as listening asks."""
-
-    user_id = "AB1234"
-    last_event = 0
-
-    class session:  # noqa: N801  # stands for one
-        id = None
-
-        class freshness:  # noqa: N801  # the same
-            epoch = 0
-
-
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_who_sees_nothing_for_five_seconds_says_so(loop: object) -> None:
     """A database that refuses at once, on a loop whose timers may come a little early."""
@@ -47,8 +35,7 @@ def test_who_sees_nothing_for_five_seconds_says_so(loop: object) -> None:
     async def blind() -> tuple[str | None, float]:
         listeners = Listeners(Database.open(NOWHERE), Clock(), configured(NOWHERE.get_secret_value(), "http://x"))
         looking, began_at = asyncio.create_task(listeners.run()), monotonic()
-        caller: Caller = Heedless()  # type: ignore[assignment]  # as said
-        with listeners.joined(caller, 0) as listener:
+        with listeners.joined(Place("AB1234", uuid.uuid4(), 0, 0), 0) as listener:
             while listener.reason is None and monotonic() - began_at < 10:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(listener._news.wait(), 0.5)  # noqa: SLF001  # whatever wakes it
