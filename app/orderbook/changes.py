@@ -31,7 +31,6 @@ _ENDS = {
 _DAY_ONLY = frozenset({Validity.DAY, Validity.IOC})
 _LONGEST_WEEKEND = timedelta(days=6)
 _LIMITS = frozenset({"price", "triggerPrice"})
-_MAY_BECOME_NONE = frozenset({"rejectionReason", "statusText"})
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,8 @@ def said(row: BookRow, before: Shown | None) -> dict[str, Any]:
     now = row.shown
     if before is None or before == now:
         return now
+    if now["statusText"] is None:  # no word for its status, which is then `UNKNOWN` to us
+        now = now | {"status": before["status"], "pendingQuantity": before["pendingQuantity"]}
     kept = {
         name: told
         for name, told in before.items()
@@ -98,7 +99,7 @@ def said(row: BookRow, before: Shown | None) -> dict[str, Any]:
 def _is_left_out(name: str, before: Shown, now: Shown) -> bool:
     """Say whether a blank means nothing; a price goes with the kind of order that has none."""
     is_other_kind = now["orderType"] is not None and now["orderType"] != before["orderType"]
-    return name not in _MAY_BECOME_NONE and not (name in _LIMITS and is_other_kind)
+    return name != "rejectionReason" and not (name in _LIMITS and is_other_kind)
 
 
 def _changes(number: str, row: BookRow, known: SeenOrder | None) -> list[Change]:

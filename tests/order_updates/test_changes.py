@@ -236,7 +236,9 @@ def test_what_no_event_has_told_is_told_whoever_saw_it_before(status: OrderStatu
     assert told(changes_of([row(**now)], known, DAY)) == [(expected, set())]
 
 
-@pytest.mark.parametrize("blank", ["qty", "price", "fillShares", "avgTradePrice", "ret", "product", "priceType"])
+@pytest.mark.parametrize(
+    "blank", ["qty", "price", "fillShares", "avgTradePrice", "ret", "product", "priceType", "orderStatus"]
+)
 def test_what_a_row_leaves_blank_it_does_not_say(blank: str) -> None:
     known = remembered(row(**FOUR))
     assert changes_of([row(**FOUR | {blank: ""})], known, DAY) == []
