@@ -3,7 +3,10 @@
 import base64
 import re
 from datetime import date, datetime, time, timedelta
+from typing import Annotated
 from uuid import UUID
+
+from pydantic import AwareDatetime, BeforeValidator
 
 from app.clock import IST
 from app.problems import InvalidRequest
@@ -29,7 +32,7 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
     return moment, found
 
 
-def read_moment(given: object) -> object:
+def _read_moment(given: object) -> object:
     """Return the day or the moment that a text names; raises `ValueError` for anything else."""
     if not isinstance(given, str):
         return given
@@ -39,6 +42,10 @@ def read_moment(given: object) -> object:
     if moment.tzinfo is None:
         raise ValueError("must be a day, or a moment with its offset")
     return moment
+
+
+Moment = Annotated[AwareDatetime | date | None, BeforeValidator(_read_moment)]
+"""From or until when a list is asked for: a whole Indian day, or a moment with its offset."""
 
 
 def bad_cursor() -> InvalidRequest:

@@ -33,8 +33,8 @@ class Rounds(Generic[C]):
     async def run(self) -> Never:
         """Go round, for ever."""
         while True:
+            self._is_wanted.clear()  # before the look: a wish that comes meanwhile has another one
             await self._take_turn()
-            self._is_wanted.clear()
             try:
                 async with asyncio.timeout(_EVERY):
                     await self._is_wanted.wait()

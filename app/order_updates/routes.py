@@ -1,10 +1,8 @@
 """Order updates for the frontend, as a stream and as a list; and where the broker posts its hints."""
 
-from datetime import date
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import AwareDatetime, BeforeValidator
 
 from app.dependencies import State
 from app.order_updates.listener import Place
@@ -15,7 +13,7 @@ from app.order_updates.schemas import OrderEventList
 from app.order_updates.streaming import EventStream
 from app.order_updates.subscribing import PATH
 from app.order_updates.wire import MEDIA_TYPE
-from app.paging import read_moment
+from app.paging import Moment
 from app.problem_answers import SESSION, answers
 from app.problems import BrokerSessionExpired, CrossSiteRequest, InvalidRequest, TemporarilyUnavailable
 from app.safeguards.cross_site import EVENT_STREAM
@@ -32,7 +30,6 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 
-Moment = Annotated[AwareDatetime | date | None, BeforeValidator(read_moment)]
 Since = Annotated[
     int | None, Query(ge=0, le=_NEWEST, description="The id of the last event that is known; what is behind it follows")
 ]

@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import BigInteger, Row, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.observability import logger
-from app.orderbook.events import FieldChange, OrderEvent
+from app.orderbook.events import EventType, FieldChange, OrderEvent
 from app.tables import order_events, seen_orders, users
-from app.trading import Order
+from app.trading import Order, OrderStatus
 
 _log = logger("order_events")
 _e = order_events.c
 _EVENTS = select(
-    _e.user_id, _e.number, _e.type, _e.shown, _e.changes, _e.broker_at, _e.seen_at, seen_orders.c.intent_id
+    _e.user_id, _e.number, _e.order_no, _e.type, _e.shown, _e.changes, _e.broker_at, _e.seen_at, seen_orders.c.intent_id
 ).select_from(
     order_events.outerjoin(seen_orders, (seen_orders.c.user_id == _e.user_id) & (seen_orders.c.order_no == _e.order_no))
 )
@@ -49,7 +48,7 @@ async def list_events(tx: AsyncConnection, user_id: str, page: Page) -> list[Ord
     if page.last:
         wanted = wanted.where(_e.seen_at < page.last)
     rows = await tx.execute(wanted.order_by(_e.number).limit(page.limit))
-    return [event for row in rows if (event := _event(row))]
+    return [_event(row) for row in rows]
 
 
 async def news_of(tx: AsyncConnection, last_told: Mapping[str, int], most: int) -> list[tuple[str, OrderEvent]]:
@@ -58,7 +57,7 @@ async def news_of(tx: AsyncConnection, last_told: Mapping[str, int], most: int) 
     known = func.unnest(ids, numbers).table_valued("user_id", "last_told").render_derived("known")
     wanted = _EVENTS.join(known, (known.c.user_id == _e.user_id) & (_e.number > known.c.last_told))
     rows = await tx.execute(wanted.order_by(_e.user_id, _e.number).limit(most))
-    return [(row.user_id, event) for row in rows if (event := _event(row))]
+    return [(row.user_id, _event(row)) for row in rows]
 
 
 async def last_event(tx: AsyncConnection, user_id: str) -> int:
@@ -66,22 +65,27 @@ async def last_event(tx: AsyncConnection, user_id: str) -> int:
     return int(await tx.scalar(select(users.c.last_event).where(users.c.id == user_id)) or 0)
 
 
-def _event(row: Row[*tuple[Any, ...]]) -> OrderEvent | None:
+def _event(row: Row[*tuple[Any, ...]]) -> OrderEvent:
     """Return an event; a field that an order had not yet when it was written down is none.
 
-    One that this release can't read, as a later one may have written it, keeps nobody from the others.
+    Of one that this release can't read, as a later one may have written it, is told which order it is about.
     """
     placement_id = str(row.intent_id) if row.intent_id else None
     shown = {name: row.shown.get(name) for name in _FIELDS} | {"placementId": placement_id}
     try:
-        return OrderEvent(
-            id=row.number,
-            type=row.type,
-            order=Order.model_validate(shown),
-            changes=[FieldChange.model_validate(each) for each in row.changes],
-            broker_at=row.broker_at,
-            seen_at=row.seen_at,
-        )
-    except ValidationError as error:
-        _log.error("order_event_unreadable", user=row.user_id, number=row.number, errors=error.error_count())
-        return None
+        return _told(row, row.type, shown, row.changes)
+    except ValueError as error:  # which pydantic's own is, too
+        _log.error("order_event_unreadable", user=row.user_id, number=row.number, error=type(error).__name__)
+    named = {"orderNo": row.order_no, "placementId": placement_id, "status": OrderStatus.UNKNOWN}
+    return _told(row, EventType.UNKNOWN, dict.fromkeys(_FIELDS) | named, [])
+
+
+def _told(row: Row[*tuple[Any, ...]], kind: str, shown: dict[str, Any], changes: list[Any]) -> OrderEvent:
+    return OrderEvent(
+        id=row.number,
+        type=EventType(kind),
+        order=Order.model_validate(shown),
+        changes=[FieldChange.model_validate(each) for each in changes],
+        broker_at=row.broker_at,
+        seen_at=row.seen_at,
+    )

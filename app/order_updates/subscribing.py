@@ -80,8 +80,8 @@ class Webhooks:
         async with self._db.transaction() as tx:
             former = await webhooks_store.find(tx, user_id) or webhook
             await webhooks_store.keep(tx, webhook)
-        bearer = (await find_investor(self._means, user_id, Urgency.IDLE)).bearer()
         try:
+            bearer = (await find_investor(self._means, user_id, Urgency.IDLE)).bearer()
             await self._means.gateway.subscribe(bearer, _url(self._means.ring, webhook))
         except (Problem, BrokerSessionDead):
             async with self._db.transaction() as tx:

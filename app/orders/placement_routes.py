@@ -1,11 +1,9 @@
 """What became of everything that was placed, over days."""
 
-from datetime import date
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime, BeforeValidator
 
 from app.dependencies import State
 from app.orders.changing import cancel_placement
@@ -13,7 +11,7 @@ from app.orders.intents import Action
 from app.orders.routes import ActorOf
 from app.orders.schemas import CancelledPlacement, Placement, PlacementList
 from app.orders.telling import Wanted, list_page, placement_as_known, read_placement, told_cancels
-from app.paging import read_moment
+from app.paging import Moment
 from app.problem_answers import BROKER_ACT, SESSION, answers, may_stay_unknown
 from app.problems import InvalidRequest, NotFound, TemporarilyUnavailable
 from app.sessions.current import SignedIn
@@ -24,7 +22,6 @@ router = APIRouter(prefix="/v1", tags=["placements"])
 _OURS = (*SESSION, InvalidRequest, TemporarilyUnavailable)
 
 PlacementId = Annotated[UUID, Path(alias="placementId", description="As the answer to the placement named it")]
-Moment = Annotated[AwareDatetime | date | None, BeforeValidator(read_moment)]
 
 
 @router.get("/placements", responses=answers(*_OURS))

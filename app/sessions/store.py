@@ -180,8 +180,8 @@ async def find_standing(tx: AsyncConnection, user_id: str) -> tuple[BrokerSessio
     """Return the same, and the number of the user's newest order event."""
     wanted = select(users.c.last_event, *_BROKER_COLUMNS).select_from(users.outerjoin(broker_sessions))
     row = (await tx.execute(wanted.where(users.c.id == user_id))).one_or_none()
-    if row is None:  # of a blocked one who never came in there may be a broker session alone
-        return await find_broker_session(tx, user_id), 0
+    if row is None:
+        return None, 0
     return _broker_session(row) if row.broker_id else None, row.last_event
 
 

@@ -2,13 +2,11 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 import uvloop
 from pydantic import SecretStr
@@ -21,7 +19,7 @@ from app.order_updates.listening import Listeners
 from tests.support.books import LEASE, NEXT_DAY, Books, row
 from tests.support.configured import configured
 from tests.support.processes import process
-from tests.support.replicas import PUBLIC, Replicas, Trader, trading, until
+from tests.support.replicas import PUBLIC, Replicas, Trader, locked, trading, until
 from tests.support.simulated import SimulatedBroker
 from tests.support.streams import PATH, listening
 
@@ -56,13 +54,12 @@ async def test_who_joins_a_replica_that_ends_is_sent_on_at_once(
     async with (
         process(settings, tmp_path / "log", grace=15) as leaving,
         trading(replicas.first, broker) as asha,
-        held_back(replicas, "sessions") as let_go,
     ):
-        opening = asyncio.create_task(_opened(asha, leaving.service.url))
-        await _asked_for_a_session(replicas)
-        leaving.ask_to_end()
-        await until(lambda: _is_refused(leaving.service.url))
-        await let_go()
+        async with locked(replicas.database_url, "sessions", "ACCESS EXCLUSIVE"):
+            opening = asyncio.create_task(_opened(asha, leaving.service.url))
+            await _asked_for_a_session(replicas)
+            leaving.ask_to_end()
+            await until(lambda: _is_refused(leaving.service.url))
         assert "reconnect" in await opening
         await asyncio.to_thread(leaving.wait_for_end)
     assert "Exception" not in leaving.written()
@@ -85,10 +82,13 @@ async def test_an_event_that_nobody_can_read_keeps_nobody_from_the_others(
             await asha.placed()
             await his.until(1)
             await zoya.placed()
-            await hers.until(1)
+            await hers.until(2)
             assert not hers.is_over
+        assert [each["type"] for each in hers.updates] == ["UNKNOWN", "OPEN"]
+        assert hers.updates[0]["order"]["orderNo"]
         listed = (await zoya.get("/v1/order-events")).json()["orderEvents"]
-        assert hers.updates[-1] in listed
+        assert listed[-2:] == hers.updates
+        assert [each["id"] for each in listed] == list(range(1, len(listed) + 1))
 
 
 async def test_a_sign_in_in_the_same_browser_sends_its_tabs_to_the_new_session(
@@ -177,19 +177,6 @@ async def test_nobody_looks_at_the_book_of_somebody_who_is_blocked(books: Books)
         claimed = await looks_store.claim(tx, 100, timedelta(seconds=25))
     await books.rows.execute("DELETE FROM blocks WHERE user_id = $1", user)
     assert user not in {each.user_id for each in claimed}
-
-
-@asynccontextmanager
-async def held_back(replicas: Replicas, table: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Let nobody read a table until it is let go."""
-    connection = await asyncpg.connect(replicas.database_url)
-    holding = connection.transaction()
-    await holding.start()
-    await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-    try:
-        yield holding.rollback
-    finally:
-        await connection.close()
 
 
 async def _asked_for_a_session(replicas: Replicas) -> None:

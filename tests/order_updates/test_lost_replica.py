@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
@@ -13,7 +11,7 @@ from app.settings import Settings
 from tests.conftest import create_clone, empty
 from tests.support.configured import configured
 from tests.support.processes import Process, process
-from tests.support.replicas import PUBLIC, Store, Trader, trading, until
+from tests.support.replicas import PUBLIC, Store, Trader, locked, trading, until
 from tests.support.simulated import SimulatedBroker
 from tests.support.streams import Stream, first_look_is_over, listening, webhook_token
 
@@ -59,18 +57,6 @@ async def asha(survivor: Process, broker: SimulatedBroker) -> AsyncIterator[Trad
         yield trader
 
 
-@asynccontextmanager
-async def unwritable(url: str, table: str) -> AsyncIterator[None]:
-    """Hold a table, so that whoever writes to it waits there."""
-    connection = await asyncpg.connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-            yield
-    finally:
-        await connection.close()
-
-
 async def hint_waits(store: Store) -> None:
     """Return when somebody waits to store a hint."""
 
@@ -91,7 +77,7 @@ async def test_a_hint_that_dies_with_its_replica_is_made_up_for_by_the_poll(
     await _seen(asha)
     async with listening(asha) as stream:
         await first_look_is_over(store)
-        async with unwritable(lost_database, "book_looks"):
+        async with locked(lost_database, "book_looks"):
             locked_at = await store.rows.fetchval("SELECT clock_timestamp()")
             broker.set_price(SEEDED, "14.00")
             async with httpx.AsyncClient() as as_broker:

@@ -3,12 +3,11 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
 import httpx
 import pytest
 
@@ -19,7 +18,7 @@ from tests.support.environment import environment
 from tests.support.investor import slug
 from tests.support.lines import line_to_port, line_to_socket
 from tests.support.processes import Process, process
-from tests.support.replicas import DEADLINE, PUBLIC, Store, Trader, received, trading, until
+from tests.support.replicas import DEADLINE, PUBLIC, Store, Trader, locked, received, trading, until
 from tests.support.service import Service
 from tests.support.simulated import SimulatedBroker
 from workbench.children import Child, answers, free_port
@@ -60,18 +59,6 @@ async def doomed(store: Store, crash_settings: Settings, tmp_path: Path) -> Asyn
 async def asha(survivor: Process, broker: SimulatedBroker) -> AsyncIterator[Trader]:
     async with trading(survivor.service, broker) as trader:
         yield trader
-
-
-@asynccontextmanager
-async def locked(url: str, table: str) -> AsyncIterator[asyncpg.Connection]:
-    """Hold a table, so that whoever writes to it waits there."""
-    connection = await asyncpg.connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-            yield connection
-    finally:
-        await connection.close()
 
 
 async def waiting(store: Store, beginning: str, other_than: int = 0) -> int:

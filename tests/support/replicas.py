@@ -117,6 +117,18 @@ class Store:
         return [httpx.Response(200, content=row["facts"]).json() for row in found]
 
 
+@asynccontextmanager
+async def locked(url: str, table: str, mode: str = "EXCLUSIVE") -> AsyncIterator[asyncpg.Connection]:
+    """Hold a table, so that whoever writes to it waits there; with ACCESS EXCLUSIVE whoever reads it does, too."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN {mode} MODE")
+            yield connection
+    finally:
+        await connection.close()
+
+
 @dataclass(frozen=True)
 class Replicas:
     """Two replicas and their database."""
