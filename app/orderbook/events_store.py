@@ -12,7 +12,6 @@ from app.orderbook.changes import Change
 from app.orderbook.store import has_open
 from app.tables import book_looks, order_events, users
 
-_e = order_events.c
 _look = book_looks.c
 _GIVEN = (
     Column("number", BigInteger), Column("order_no", Text), Column("type", Text), Column("shown", JSONB),
