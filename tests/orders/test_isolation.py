@@ -27,8 +27,11 @@ def sent_by(broker: SimulatedBroker, user: str) -> list[str]:
     ]  # fmt: skip
 
 
-async def test_somebody_elses_order_is_not_there(broker: SimulatedBroker, asha: Trader, farhan: Trader) -> None:
+async def test_somebody_elses_order_is_not_there(
+    replicas: Replicas, broker: SimulatedBroker, asha: Trader, farhan: Trader
+) -> None:
     placed = (await asha.place()).json()
+    await replicas.store.looked()  # after which nobody has to look after it any more
     order_no, placement_id = placed["orders"][0]["orderNo"], placed["placementId"]
     await asha.get("/v1/orders")
     before = len(sent_by(broker, "AB1234"))
