@@ -12,6 +12,7 @@ import typer
 from app.clock import Clock
 from app.commands.audit import audit
 from app.commands.caps import caps
+from app.commands.doctor import doctor
 from app.commands.halts import halts
 from app.commands.keys import keys
 from app.commands.placements import placements
@@ -19,7 +20,7 @@ from app.commands.purge import purge
 from app.commands.sessions import sessions
 from app.commands.speaking import AsJson, fail, read_settings, say
 from app.commands.users import users
-from app.db import reason_of
+from app.db import is_held, reason_of
 from app.main import description
 from app.observability import configure_logging
 from app.problems import TemporarilyUnavailable
@@ -37,6 +38,7 @@ cli.add_typer(placements, name="placements")
 cli.add_typer(sessions, name="sessions")
 cli.add_typer(users, name="users")
 cli.command()(purge)
+cli.command()(doctor)
 
 
 def main() -> None:
@@ -70,6 +72,11 @@ def migrate(*, as_json: AsJson = False) -> None:
     try:
         before, after = migrate_schema(settings.direct_database_url)
     except TemporarilyUnavailable as problem:
+        if is_held(problem):
+            fail(
+                "Somebody holds a table that has to be changed, and did not let go of it for five seconds. Nothing was "
+                "changed, and nobody waited longer: run it again when that long transaction has ended."
+            )
         fail(f"{reason_of(problem)} Check DATABASE_URL.")
     sentence = f"The schema is at {after}." if before == after else f"Migrated from {before or 'nothing'} to {after}."
     say(sentence, {"before": before, "after": after}, as_json=as_json)

@@ -31,6 +31,11 @@ def random_bytes(count: int) -> bytes:
     return secrets.token_bytes(count)
 
 
+def chance() -> float:
+    """Return a number from 0 up to 1, to spread what would else happen to many at the same moment."""
+    return secrets.randbelow(1 << 24) / (1 << 24)
+
+
 def next_occurrence(after: datetime, times: tuple[time_of_day, ...]) -> datetime | None:
     """Return the first moment strictly after `after` at which an Indian wall clock shows one of `times`, in UTC."""
     local = after.astimezone(IST)

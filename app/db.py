@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Self
+from types import TracebackType
+from typing import Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -14,8 +15,10 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
+from typing_extensions import override
 
+from app import measures
 from app.observability import logger
 from app.problems import TemporarilyUnavailable
 
@@ -30,35 +33,17 @@ _UNAVAILABLE = (
     "25P03", "25006", "40001", "40P01", "55P03",  # asleep too long, a standby after a failover, lost to another
 )  # fmt: skip
 _READ_ONLY = "25006"
-_PERMIT_TIMEOUT = 1.0  # seconds; whoever waits longer for leave to call is better told so
-_PERMIT_CONNECTIONS = 4  # a replica's; each is held for less than a millisecond
+_LOCKED = "55P03"
 
 
 class Unconnected(ConnectionError):
     """Why no connection could be made, in a sentence of ours: the driver's own may quote the URL, password and all."""
 
 
-async def open_pool(url: SecretStr) -> asyncpg.Pool:  # type: ignore[no-any-unimported]  # asyncpg has no types
-    """Return a small pool of bare connections, for single statements that come with every call to the broker.
-
-    They have nobody to wait for: whoever holds one of the engine's connections may ask for one of these.
-    """
-    return await asyncpg.create_pool(
-        url.get_secret_value(),
-        min_size=0,
-        max_size=_PERMIT_CONNECTIONS,
-        timeout=_PERMIT_TIMEOUT,
-        command_timeout=_PERMIT_TIMEOUT,
-        reset=_leave_as_it_is,
-    )
-
-
-async def _leave_as_it_is(_connection: object) -> None:
-    """Save the round trip after each statement: none of them changes anything of its connection."""
-
-
-def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
-    """Return an engine for a libpq URL; nothing is connected yet.
+def open_engine(
+    url: SecretStr, *, pool_size: int = 10, pool_wait: float = 3.0, statement_timeout: float = _STATEMENT_TIMEOUT
+) -> AsyncEngine:
+    """Return an engine for a libpq URL; nothing is connected yet. A connection is waited for `pool_wait` seconds.
 
     asyncpg reads the URL itself, so that `sslmode`, `host=/socket` and several hosts mean what they mean to libpq.
     """
@@ -66,7 +51,7 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
     async def connect() -> asyncpg.Connection:  # type: ignore[no-any-unimported]  # asyncpg has no types
         try:
             return await asyncpg.connect(
-                url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=_STATEMENT_TIMEOUT
+                url.get_secret_value(), timeout=_CONNECT_TIMEOUT, command_timeout=statement_timeout
             )
         except TimeoutError:  # which is told apart from that of a statement
             raise Unconnected("The database can't be reached: it did not answer in time.") from None
@@ -80,7 +65,7 @@ def open_engine(url: SecretStr, *, pool_size: int = 10) -> AsyncEngine:
         async_creator=connect,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=3,
+        pool_timeout=pool_wait,
         pool_recycle=1800,
         hide_parameters=True,  # an error's text would carry them into the log
     )
@@ -125,11 +110,13 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._pool = cast("AsyncAdaptedQueuePool", engine.pool)
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
-    def open(cls, url: SecretStr) -> Self:
-        return cls(open_engine(url))
+    def open(cls, url: SecretStr, *, pool_size: int = 10, pool_wait: float = 3.0) -> Self:
+        """Return a database of so many connections at most; whoever gets none in `pool_wait` seconds is told so."""
+        return cls(open_engine(url, pool_size=pool_size, pool_wait=pool_wait))
 
     async def aclose(self) -> None:
         await self._engine.dispose()
@@ -137,6 +124,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commit at the end of the block, roll back if it raises; `TemporarilyUnavailable` when Postgres is gone."""
+        self._note_if_full()
         async with told_as_unavailable(), self._engine.begin() as tx:
             try:
                 yield tx
@@ -148,8 +136,17 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Run single statements, each for itself; a third cheaper than a transaction where none is needed."""
+        self._note_if_full()
         async with told_as_unavailable(), self._autocommit.connect() as tx:
             yield tx
+
+    def connections_in_use(self) -> int:
+        """Return how many of the pool's connections somebody has at this moment."""
+        return self._pool.checkedout()
+
+    def _note_if_full(self) -> None:
+        if self._pool.checkedout() >= self._pool.size():
+            measures.database_pool_waited()
 
     async def schema_revision(self) -> str | None:
         """Return the revision of the migrations that the database has had, none if it had none."""
@@ -168,20 +165,40 @@ def _pass_over_the_closed(_connection: object, _record: object, proxy: PoolProxi
         raise DisconnectionError
 
 
-@asynccontextmanager
-async def told_as_unavailable() -> AsyncIterator[None]:
+def told_as_unavailable() -> AbstractAsyncContextManager[None]:
     """Raise `TemporarilyUnavailable` for whatever keeps us from the database, and leave faults of our own alone."""
-    try:
-        yield
-    except (OSError, PoolExhausted, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        _log.error("database_unavailable", error=str(error) if isinstance(error, Unconnected) else type(error).__name__)
-        raise TemporarilyUnavailable from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        is_gone = isinstance(error, DBAPIError) and (error.connection_invalidated or _is_ending(error))
-        if not is_gone and not _state_of(error).startswith(_UNAVAILABLE):
-            raise
-        _log.error("database_unavailable", error=type(_driver_error(error)).__name__)
-        raise TemporarilyUnavailable from error
+    return _TOLD
+
+
+class _ToldAsUnavailable(AbstractAsyncContextManager[None]):
+    """One for all blocks: it holds nothing, and a generator for each would cost every statement."""
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, PoolExhausted):
+            measures.database_pool_exhausted()
+            _log.error("database_pool_exhausted")
+            raise TemporarilyUnavailable("Every connection to the database is taken.") from error
+        if error is not None and _is_unavailable(error):
+            measures.database_failed()
+            told = str(error) if isinstance(error, Unconnected) else type(_driver_error(error)).__name__
+            _log.error("database_unavailable", error=told)
+            raise TemporarilyUnavailable from error
+
+
+_TOLD = _ToldAsUnavailable()
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    """Say whether it is the database that is away, not we who asked for something wrong."""
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return True
+    if not isinstance(error, DBAPIError | asyncpg.PostgresError):
+        return False
+    is_gone = isinstance(error, DBAPIError) and (error.connection_invalidated or _is_ending(error))
+    return is_gone or _state_of(error).startswith(_UNAVAILABLE)
 
 
 def reason_of(problem: TemporarilyUnavailable) -> str:
@@ -193,6 +210,11 @@ def reason_of(problem: TemporarilyUnavailable) -> str:
         return "The database did not answer in time: it is out of reach, too busy, or somebody holds what is asked for."
     said = getattr(error, "message", None) or str(getattr(error, "__cause__", None) or "")
     return f"The database can't be used: {said}." if _state_of(error) else "The database can't be reached."
+
+
+def is_held(problem: TemporarilyUnavailable) -> bool:
+    """Say whether somebody holds what was asked for, and would not let go of it in time."""
+    return _state_of(_driver_error(problem.__cause__)) == _LOCKED
 
 
 def _is_ending(error: DBAPIError) -> bool:

@@ -9,22 +9,24 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import SecretBytes, SecretStr
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
 
 from app import __doc__ as about
 from app.clock import Clock
 from app.funds import routes as funds
 from app.guide import routes as guide
 from app.health import routes as health
-from app.middleware import Failures, Gates, QuotaFields, RequestContext
+from app.middleware import Edge
 from app.openapi import exact_openapi
 from app.order_updates import routes as order_updates
 from app.orders import placement_routes as placements
 from app.orders import routes as orders
 from app.portfolio import routes as portfolio
+from app.pressure import Pressure
 from app.problems import InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
 from app.profile import routes as profile
 from app.rate_limits import routes as rate_limits
@@ -34,16 +36,41 @@ from app.sessions import routes as sessions
 from app.settings import Settings
 from app.settings_parsing import KEY_LENGTH, EncryptionKey
 from app.sso import routes as sso
+from app.straight import Straight
 
 ExceptionHandler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
+_ROUTES = (
+    sso, sessions, orders, placements, order_updates, portfolio, funds, profile, rate_limits, health, guide,
+)  # fmt: skip
 _METHODS = ["GET", "HEAD", "POST", "PATCH", "DELETE"]
-_ASKED_HEADERS = [
-    "Content-Type", "Idempotency-Key", "X-Background", "Cache-Control", "Last-Event-ID", "X-Request-ID",
-]  # fmt: skip
-_TOLD_HEADERS = [
-    "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Replayed", "Age", "X-Request-ID",
-]  # fmt: skip
+
+
+class _Service(FastAPI):
+    """FastAPI behind our own edge, which no layer of the framework's stands before."""
+
+    _edge: ASGIApp
+
+    def stand_behind(self, settings: Settings, renderer: ProblemRenderer) -> None:
+        """Put edge, count of requests and straight way before what the framework does with them."""
+        straight = Straight(super().__call__, routes=[route for each in _ROUTES for route in each.router.routes])
+        pressed = Pressure(straight, renderer=renderer, most=settings.requests_per_process)
+        self._edge = Edge(pressed, settings=settings, renderer=renderer)
+
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the framework's layers from its handlers of problems inwards: what nobody expected is the edge's.
+
+        The outer ones would answer it in their own words, which our edge would then take for an answer.
+        """
+        layer: Any = super().build_middleware_stack()
+        while not isinstance(layer, ExceptionMiddleware):
+            layer = layer.app
+        return layer
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._edge(scope, receive, send) if scope["type"] == "http" else super().__call__(scope, receive, send))
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
@@ -55,46 +82,26 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             yield resources
 
     renderer = ProblemRenderer(settings.public_base_url, settings.sign_in_url, settings.sign_in_targets)
-    app = FastAPI(
+    app = _Service(
         title="Gopocket partner backend",
         version="1",
         description=about,
         lifespan=lifespan,
-        middleware=_middleware(settings, renderer),
         exception_handlers=_exception_handlers(renderer),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.are_docs_served else None,
     )
-    for routes in (
-        sso, sessions, orders, placements, order_updates, portfolio, funds, profile, rate_limits, health, guide,
-    ):  # fmt: skip
+    for routes in _ROUTES:
         app.include_router(routes.router)
+    app.stand_behind(settings, renderer)
     exact_openapi(app)
     if settings.are_docs_served:
         guide.serve_docs(app)
     if not settings.is_production:
         guide.serve_portal(app)
     return app
-
-
-def _middleware(settings: Settings, renderer: ProblemRenderer) -> list[Middleware]:
-    return [
-        Middleware(RequestContext, is_production=settings.is_production),
-        Middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.frontend_origins),
-            allow_credentials=True,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=_ASKED_HEADERS,
-            expose_headers=_TOLD_HEADERS,
-            max_age=600,
-        ),
-        Middleware(QuotaFields, limits=settings.rate_limits_user),
-        Middleware(Failures, renderer=renderer),
-        Middleware(Gates, renderer=renderer, known_origins=settings.known_origins),
-    ]
 
 
 def _exception_handlers(renderer: ProblemRenderer) -> dict[int | type[Exception], ExceptionHandler]:

@@ -1,51 +1,107 @@
-"""What every request passes before it reaches a route: plain ASGI, so that streams and context stay whole."""
+"""What every request passes on its way in and out, in one piece of plain ASGI: id, gates, header fields, log, metrics.
 
-import asyncio
+One and not five around one another: each costs every message of every answer (docs/performance.md).
+"""
+
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import count
 
-import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import measures
 from app.clock import monotonic, random_bytes
-from app.json_bodies import judge_json
+from app.gates import JSON_PREFIX, let_in
+from app.heads import said
 from app.limits import Category, Limits
-from app.observability import logger
+from app.observability import Errand, begin_errand, logger, tell_request
 from app.outlasting import go_on
-from app.problems import (
-    CrossSiteRequest,
-    InternalError,
-    InvalidRequest,
-    Problem,
-    TemporarilyUnavailable,
-    TooLarge,
-)
+from app.problems import InternalError, Problem, TemporarilyUnavailable
 from app.rendering import ProblemRenderer
-from app.safeguards.cross_site import Provenance, is_cross_site
-from app.safeguards.quotas import Telling, fields, policy_field, telling
+from app.safeguards.quotas import Telling, policy_field, telling
 from app.safeguards.ratelimit import RateLimiter
+from app.settings import Settings
 
 _log = logger("access")
 
-MAX_BODY = 64 * 1024  # bytes; our largest request is an order of a few hundred
-MAX_HEADERS = 16 * 1024  # bytes of all names and values together
-MAX_TARGET = 8 * 1024  # bytes of path and query
+Field = tuple[bytes, bytes]
+
 _STANDING_AGE = 1.0  # seconds; a reused read is answered without a look at the store of permits
-_BODY_PATIENCE = 10.0  # seconds; 64 KiB take longer on no line that trades
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LENGTH = re.compile(r"0*[0-9]{1,6}")  # of a body; what has more digits is not worth reading as a number
-_JSON_PREFIX = "/v1/"
-_API_PREFIXES = (_JSON_PREFIX, "/sso/")
+_METHODS = ["GET", "POST", "PATCH", "DELETE"]
+_ASKED_HEADERS = [
+    "Content-Type", "Idempotency-Key", "X-Background", "Cache-Control", "Last-Event-ID", "X-Request-ID",
+]  # fmt: skip
+_TOLD_HEADERS = [
+    "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Replayed", "Age", "X-Request-ID",
+]  # fmt: skip
 
 
-class RequestContext:
-    """Gives each request an id, its answer the headers that every answer carries, and the log one line."""
+class Edge:
+    """The outermost of ours: whatever comes in is judged, and whatever goes out is complete."""
 
-    def __init__(self, app: ASGIApp, *, is_production: bool) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, renderer: ProblemRenderer) -> None:
         self._app = app
-        self._headers = {
+        self._renderer = renderer
+        self._own_ids, self._numbers = random_bytes(8).hex(), count(1)
+        self._known_origins = settings.known_origins
+        self._limits = settings.rate_limits_user
+        self._fields = _Fields(settings)
+        self._cors = CORSMiddleware(
+            app,
+            allow_origins=list(settings.frontend_origins),
+            allow_credentials=True,
+            allow_methods=_METHODS,
+            allow_headers=_ASKED_HEADERS,
+            max_age=600,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began_at = monotonic()
+        errand = begin_errand(self._id_of(scope))
+        answer = _Answer(scope, send, errand, self._fields, self._limits)
+        try:
+            await self._serve(scope, receive, answer)
+            await go_on(scope, receive, answer)
+        finally:
+            # The template of the route: paths may carry what only the caller should know.
+            method, route, seconds = scope["method"], _route(scope), monotonic() - began_at
+            measures.request_ended(route, method, answer.status, scope.get("problem", "-"), seconds)
+            tell_request(method, route, answer.status, round(seconds * 1000, 1), errand)
+
+    def _id_of(self, scope: Scope) -> str:
+        """Return the caller's id where it is one, else one that nobody else gives; it need not be hard to guess."""
+        given = said(scope, b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return f"{self._own_ids}-{next(self._numbers):x}"
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        if _asks_before(scope):
+            answer.is_complete = True
+            preflight = self._cors.preflight_response(request_headers=Headers(scope=scope))
+            await preflight(scope, receive, answer)
+            return
+        try:
+            await self._app(scope, await let_in(scope, receive, self._known_origins), answer)
+        except Problem as problem:
+            if answer.has_begun:
+                raise
+            await self._renderer.answer(problem, scope)(scope, receive, answer)
+        except Exception:  # one of the three places that may: here a fault ends, told to the log and to the caller
+            if answer.has_begun:
+                raise
+            _log.exception("internal_error", route=_route(scope))
+            await self._renderer.answer(InternalError(), scope)(scope, receive, answer)
+
+
+class _Fields:
+    """The header fields that are the same on all answers of their kind."""
+
+    def __init__(self, settings: Settings) -> None:
+        given = {
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
             "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -53,194 +109,87 @@ class RequestContext:
             "Cross-Origin-Resource-Policy": "same-site",
             "Cache-Control": "no-store",
         }
-        if is_production:
-            self._headers["Strict-Transport-Security"] = "max-age=63072000"  # two years
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began_at, request_id = monotonic(), _request_id(scope)
+        if settings.is_production:
+            given["Strict-Transport-Security"] = "max-age=63072000"  # two years
         # The address of a sign-in holds the auth code; elsewhere our own pages may know where they were called from.
-        referrer = "no-referrer" if scope["path"].startswith("/sso/") else "same-origin"
-        status = 500
+        self.of_sign_in = encoded(given | {"Referrer-Policy": "no-referrer"})
+        self.of_others = encoded(given | {"Referrer-Policy": "same-origin"})
+        told = {"Access-Control-Allow-Credentials": "true", "Access-Control-Expose-Headers": ", ".join(_TOLD_HEADERS)}
+        self._of_strangers = encoded(told)
+        self._of_frontends = {
+            origin: encoded({"Access-Control-Allow-Origin": origin} | told) for origin in settings.frontend_origins
+        }
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, content in self._headers.items():
-                    headers.setdefault(name, content)
-                headers.setdefault("Referrer-Policy", referrer)
-                headers["X-Request-ID"] = request_id
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_headers)
-                await go_on(scope, receive, send)
-            finally:
-                _log.info(
-                    "request",
-                    method=scope["method"],
-                    route=_route(scope),  # the template: paths may carry what only the caller should know
-                    status=status,
-                    milliseconds=round((monotonic() - began_at) * 1000, 1),
-                )
+    def for_origin(self, origin: str | None) -> list[Field]:
+        """Return what CORS wants; nothing names an origin that is not one of our frontends'."""
+        return [] if origin is None else self._of_frontends.get(origin, self._of_strangers)
 
 
-class QuotaFields:
-    """Tells on every answer of the API what is left of the broker's limits."""
+class _Answer:
+    """What sends the answer to one request: its fields completed when it begins, its status kept for the log."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
-        self._app = app
+    def __init__(self, scope: Scope, send: Send, errand: Errand, known: _Fields, limits: Limits) -> None:
+        self._scope = scope
+        self._send = send
+        self._errand = errand
+        self._known = known
         self._limits = limits
+        self._telling = Telling() if scope["path"].startswith(JSON_PREFIX) else None
+        telling.set(self._telling)
+        self.status = 500
+        self.has_begun = False
+        self.is_complete = False
+        """Whether it says by itself what other origins may do, and nothing of the API: a second word would undo it."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_JSON_PREFIX):
-            await self._app(scope, receive, send)
-            return
-        current = Telling()
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun, self.status = True, message["status"]
+            message["headers"] = await self._completed(message.get("headers", ()))
+        await self._send(message)
 
-        async def send_with_fields(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(await self._fields(scope, current))
-            await send(message)
+    async def _completed(self, given: Iterable[Field]) -> list[Field]:
+        """Return the fields of an answer with ours, save what it says itself; the names are in small letters."""
+        headers = list(given)
+        said_itself = {name for name, _ in headers}
+        ours = self._known.of_sign_in if self._scope["path"].startswith("/sso/") else self._known.of_others
+        headers += [each for each in ours if each[0] not in said_itself]
+        headers.append((b"x-request-id", self._errand.id.encode("ascii")))
+        if self.is_complete:
+            return headers
+        headers += self._known.for_origin(said(self._scope, b"origin"))
+        headers.append((b"vary", b"Origin"))
+        if self._telling is not None:
+            headers += encoded(await self._quotas(self._telling))
+        return headers
 
-        before = telling.set(current)
-        try:
-            await self._app(scope, receive, send_with_fields)
-        finally:
-            telling.reset(before)
-
-    async def _fields(self, scope: Scope, current: Telling) -> Mapping[str, str]:
-        """Return the fields, without a remainder where nobody is signed in or it would tell of others' use."""
-        is_read = scope["method"] in {"GET", "HEAD"}
+    async def _quotas(self, current: Telling) -> Mapping[str, str]:
+        """Return what is left, without a remainder where nobody is signed in or it would tell of others' use."""
+        is_read = self._scope["method"] in {"GET", "HEAD"}
         category = current.category(Category.NON_TRADING if is_read else Category.ORDER)
-        limiter: RateLimiter = scope["state"]["limiter"]
         try:
             if current.user_id is not None and not current.is_silent:
                 known = current.standings.get(category)
-                return fields(known or await limiter.standing(current.user_id, category, within=_STANDING_AGE))
+                limiter: RateLimiter = self._scope["state"]["limiter"]
+                known = known or await limiter.standing(current.user_id, category, within=_STANDING_AGE)
+                return known.fields
         except TemporarilyUnavailable:
             _log.debug("quota_not_told")
         policy = policy_field(self._limits, category)
         return {"RateLimit-Policy": policy} if policy else {}
 
 
-class Failures:
-    """The outermost handler: what nobody expected becomes a problem for the caller and a trace for the log."""
-
-    def __init__(self, app: ASGIApp, *, renderer: ProblemRenderer) -> None:
-        self._app = app
-        self._renderer = renderer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = has_begun or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched_send)
-        except Exception:  # one of the three places that may: here a fault ends, told to the log and to the caller
-            if scope["type"] != "http" or has_begun:
-                raise
-            _log.exception("internal_error", route=_route(scope))
-            await self._renderer.answer(InternalError(), scope)(scope, receive, send)
+def encoded(fields: Mapping[str, str]) -> list[Field]:
+    """Return header fields as they go over the wire, with names in small letters."""
+    return [(name.lower().encode("ascii"), content.encode("latin-1")) for name, content in fields.items()]
 
 
-class Gates:
-    """Sizes first, then where the request came from: both before any session is looked up."""
-
-    def __init__(self, app: ASGIApp, *, renderer: ProblemRenderer, known_origins: frozenset[str]) -> None:
-        self._app = app
-        self._renderer = renderer
-        self._known_origins = known_origins
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        try:
-            _judge_head(scope)
-            self._judge_origin(scope, headers)
-            body = await _whole_body(headers, receive)
-            if body and scope["path"].startswith(_JSON_PREFIX):
-                judge_json(headers.get("content-type", ""), body)
-        except Problem as problem:
-            await self._renderer.answer(problem, scope)(scope, receive, send)
-            return
-        await self._app(scope, receive if body is None else _replayed(body, receive), send)
-
-    def _judge_origin(self, scope: Scope, headers: Headers) -> None:
-        provenance = Provenance(
-            method=scope["method"],
-            path=scope["path"],
-            origin=_said(headers, "origin"),
-            fetch_site=_said(headers, "sec-fetch-site"),
-            has_cookie="cookie" in headers,
-        )
-        if scope["path"].startswith(_API_PREFIXES) and is_cross_site(provenance, self._known_origins):
-            raise CrossSiteRequest
-
-
-def _said(headers: Headers, name: str) -> str | None:
-    """Return all that a header says: what is sent twice is one text, which no list of ours holds."""
-    return ", ".join(headers.getlist(name)) if name in headers else None
-
-
-def _judge_head(scope: Scope) -> None:
-    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
-        raise TooLarge(f"The address has more than {MAX_TARGET} bytes.", http_status=414)
-    if sum(len(name) + len(content) for name, content in scope["headers"]) > MAX_HEADERS:
-        raise TooLarge(f"The headers have more than {MAX_HEADERS} bytes.", http_status=431)
-
-
-async def _whole_body(headers: Headers, receive: Receive) -> bytes | None:
-    """Return the body of a request that has one, read within bounds of size and time."""
-    announced = headers.get("content-length", "0")
-    if announced == "0" and "transfer-encoding" not in headers:
-        return None
-    if not _LENGTH.fullmatch(announced) or int(announced[-6:]) > MAX_BODY:
-        raise TooLarge(f"The body has more than {MAX_BODY} bytes.")
-    try:
-        async with asyncio.timeout(_BODY_PATIENCE):
-            return await _read_body(receive)
-    except TimeoutError as error:
-        raise InvalidRequest("The body did not arrive in time.") from error
-
-
-async def _read_body(receive: Receive) -> bytes:
-    body = bytearray()
-    has_more = True
-    while has_more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("The caller went away.")
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"The body has more than {MAX_BODY} bytes.")
-        has_more = message.get("more_body", False)
-    return bytes(body)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return receive_again
-
-
-def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else random_bytes(12).hex()
+def _asks_before(scope: Scope) -> bool:
+    """Say whether a browser asks if another origin may ask."""
+    return (
+        scope["method"] == "OPTIONS"
+        and said(scope, b"origin") is not None
+        and said(scope, b"access-control-request-method") is not None
+    )
 
 
 def _route(scope: Scope) -> str:

@@ -26,6 +26,7 @@ class ProblemRenderer:
 
     def answer(self, problem: Problem, scope: Scope) -> Response:
         """Return the problem as a page for a person whose browser came to our sign-in by itself, else as JSON."""
+        scope["problem"] = problem.slug  # for whoever counts how requests end
         if not _is_navigating(scope):
             return self._as_json(problem)
         response = self._as_page(problem)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Never
 
+from app import measures
 from app.broker.gateway import Gateway, Manner
 from app.broker.paths import Paths
 from app.broker.permits import Bearer
@@ -13,6 +14,7 @@ from app.broker.transport import Transport
 from app.clock import Clock
 from app.db import Database
 from app.dependencies import ProcessState
+from app.lateness import keep_sampling
 from app.limits import Urgency
 from app.observability import logger
 from app.order_updates.listening import Listeners
@@ -24,6 +26,7 @@ from app.orders.underway import Underway
 from app.orders.watching import Watching
 from app.safeguards.audit import Ledger
 from app.safeguards.audit_reading import keep_telling_heads
+from app.safeguards.counting import PermitStore
 from app.safeguards.counting_postgres import PostgresPermits
 from app.safeguards.notices import keep_hearing
 from app.safeguards.rate_policy import Policy
@@ -31,11 +34,14 @@ from app.safeguards.ratelimit import RateLimiter, keep_purging
 from app.safeguards.rekeying import chains_of, head_key_ids
 from app.safeguards.sealing import KeyRing
 from app.sessions.asking import Means, find_investor
+from app.sessions.freshness_store import FreshnessLooks
 from app.sessions.hooks import Hooks
 from app.sessions.probing import Probes
+from app.sessions.refreshing import Refreshing
 from app.sessions.remembering import Remembered
 from app.sessions.sharing import SharedReads
 from app.sessions.tokens_store import erase_expired, key_ids_in_use
+from app.sessions.unchanged import Unchanged
 from app.settings import Settings
 from app.tables import SCHEMA_REVISION
 
@@ -69,8 +75,14 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
     database.
     """
     async with AsyncExitStack() as stack:
-        db = Database.open(settings.database_url)
+        db = Database.open(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            pool_wait=settings.database_pool_wait.total_seconds(),
+        )
         stack.push_async_callback(db.aclose)
+        stack.callback(measures.forget_pool, db)
+        measures.watch_pool(db, db.connections_in_use, settings.database_pool_size)
         ring = KeyRing(settings.encryption_keys)
         await refuse_old_schema(db)
         await _erase_expired_tokens(db, clock)
@@ -82,7 +94,9 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
         probes = Probes()
         stack.push_async_callback(probes.aclose)
-        means = Means(clock, db, gateway, ring, Remembered(), probes)
+        looks = await FreshnessLooks.open(settings.database_url)
+        stack.push_async_callback(looks.aclose)
+        means = Means(clock, db, gateway, ring, Remembered(), Refreshing(looks.look), Unchanged(), probes)
         listeners, hints = _follow_orders(stack, settings, means)
         hooks = _hooks(stack, settings, means, hints)
         reads = SharedReads(limiter, settings.read_reuse_seconds)
@@ -96,6 +110,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         _keep_running(stack, watching.run())
         _keep_running(stack, keep_telling_heads(db))
         _keep_running(stack, keep_purging(limiter))
+        _keep_running(stack, keep_sampling())
         yield Resources(
             settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, means=means,
             actor=actor, reads=reads, listeners=listeners, hints=hints, hooks=hooks, stop_streams=listeners.stop,
@@ -139,17 +154,21 @@ async def _nothing(_bearer: Bearer) -> None:
 
 
 async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimiter:
-    """Open the store of permits that the settings name; one that is away stops no start, but what needs a permit."""
+    """Open the store of permits; one that is away stops no start, but what needs a permit."""
+    store = await open_permits(settings)
+    stack.push_async_callback(store.aclose)
+    for event, facts in await store.weaknesses():
+        _log.warning(event, **facts)
+    return RateLimiter(store, Policy.of(settings))
+
+
+async def open_permits(settings: Settings) -> PermitStore:
+    """Return the store of permits that the settings name; whoever opens it closes it."""
     if settings.rate_limit_url is None:
-        permits = await PostgresPermits.open(settings.database_url)
-        stack.push_async_callback(permits.aclose)
-        return RateLimiter(permits, Policy.of(settings))
+        return await PostgresPermits.open(settings.database_url)
     from app.safeguards.counting_redis import RedisPermits  # noqa: PLC0415  # six megabytes where Redis is not used
 
-    store = RedisPermits.open(settings.rate_limit_url)
-    stack.push_async_callback(store.aclose)
-    await store.warn_if_forgetful()
-    return RateLimiter(store, Policy.of(settings))
+    return RedisPermits.open(settings.rate_limit_url)
 
 
 def _keep_running(stack: AsyncExitStack, work: Coroutine[Any, Any, Never]) -> None:
@@ -167,6 +186,7 @@ def _keep_running(stack: AsyncExitStack, work: Coroutine[Any, Any, Never]) -> No
 def _tell_end(task: asyncio.Task[Never]) -> None:
     """Say loudly that something which was to run for ever has ended by itself."""
     if not task.cancelled():
+        measures.background_work_ended()
         _log.error("background_work_ended", error=repr(task.exception()))
 
 
@@ -176,6 +196,8 @@ def _manner(settings: Settings) -> Manner:
         order_deadline=settings.broker_order_deadline,
         correlation_field=settings.order_correlation_field,
         market_protection=settings.market_protection,
+        calls_in_flight=settings.broker_calls_in_flight,
+        breaker_failures=settings.broker_breaker_failures,
     )
 
 

@@ -6,6 +6,9 @@ from typing import Generic, Never, TypeVar
 
 from structlog.stdlib import BoundLogger
 
+from app import measures
+from app.clock import random_bytes
+from app.observability import begin_errand
 from app.problems import TemporarilyUnavailable
 
 C = TypeVar("C")
@@ -68,6 +71,7 @@ class Rounds(Generic[C]):
         self.wake()
 
     async def _safely_work(self, claimed: C) -> None:
+        begin_errand(random_bytes(12).hex())
         await safely(self._log, self._work(claimed), "work_failed")
 
 
@@ -79,4 +83,5 @@ async def safely(log: BoundLogger, work: Awaitable[T], failure: str) -> T | None
         log.warning(failure, reason="the database is away")
     except Exception:  # one of the places that may
         log.exception(failure)
+    measures.background_work_failed(failure)
     return None

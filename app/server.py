@@ -2,6 +2,8 @@
 
 import gc
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -9,10 +11,10 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
-from app.metrics import serve_metrics
+from app.metrics.workers import share_measures, shared_folder
 from app.observability import configure_logging, logger
 from app.settings import Settings
-from app.slow_clients import ImpatientProtocol
+from app.slow_clients import ImpatientProtocol, Server
 
 _log = logger("server")
 
@@ -31,6 +33,7 @@ def app_from_environment() -> FastAPI:
     settings = Settings.from_environment()
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     app = create_app(settings)
+    share_measures()
     gc.collect()
     gc.freeze()  # what is loaded now stays; looking at it again cost two thirds of the p99 (docs/performance.md)
     gc.set_threshold(20_000, 50, 100)
@@ -55,19 +58,43 @@ def run_server(
         proxy_headers=False,
         server_header=False,
         timeout_worker_healthcheck=_AWAKE_WITHIN,
-        timeout_graceful_shutdown=int(settings.broker_order_deadline.total_seconds()) + _GRACE,
+        timeout_graceful_shutdown=longest_stop(settings),
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )
     listening = _listen(host, port)
     taken = listening.getsockname()[1]
-    if settings.metrics_port:
-        serve_metrics(host, settings.metrics_port, settings.database_url)
-    _log.info("listening", host=host, port=taken, workers=workers, tls=certificate is not None)
-    if workers == 1:
-        uvicorn.Server(config).run(sockets=[listening])
-    else:
-        Multiprocess(config, sockets=[listening]).run()
+    with _metrics_told(settings, host, has_workers=workers > 1):
+        _log.info("listening", host=host, port=taken, workers=workers, tls=certificate is not None)
+        if workers == 1:
+            Server(config).run(sockets=[listening])
+        else:
+            Multiprocess(config, sockets=[listening]).run()
+
+
+@contextmanager
+def _metrics_told(settings: Settings, host: str, *, has_workers: bool) -> Iterator[None]:
+    """Answer Prometheus, once for all workers, while the block runs."""
+    if not settings.metrics_port:
+        yield
+        return
+    from app.metrics.serving import serve_metrics  # noqa: PLC0415  # megabytes that no worker needs
+
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(shared_folder()) if has_workers else None
+        except OSError as error:
+            _log.error("metrics_not_served", reason=error.strerror)
+        else:
+            if server := serve_metrics(host, settings.metrics_port, settings, folder):
+                stack.callback(server.server_close)
+                stack.callback(server.shutdown)
+        yield
+
+
+def longest_stop(settings: Settings) -> int:
+    """Return for how many seconds a server that was told to stop waits for what is under way."""
+    return int(settings.broker_order_deadline.total_seconds()) + _GRACE
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,12 +18,13 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from app.limits import CONTRACT, ORDERS_PER_SECOND_PER_EXCHANGE, Category, Window
+from app.settings_capacity import Capacity, Duration
+from app.settings_egress import Egress
 from app.settings_encryption import unencrypted
 from app.settings_parsing import (
     EncryptionKey,
     app_limits,
     comma_list,
-    duration,
     encryption_keys,
     is_no_random_key,
     is_placeholder,
@@ -46,7 +47,6 @@ _FIELDS_OF_AN_ORDER = frozenset(
     "mktprotection target stoploss trailingprice orderno".split()
 )
 
-Duration = Annotated[timedelta, BeforeValidator(duration)]
 WebUrl = Annotated[str, BeforeValidator(web_url)]
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_list)]
 WindowsOf = dict[Category, tuple[Window, ...]]
@@ -62,7 +62,7 @@ EXCHANGE_PATHS = (
 """Where an auth code is exchanged, in the order in which we try (docs/broker.md, "Exchange")."""
 
 
-class Settings(BaseSettings):
+class Settings(Capacity, Egress, BaseSettings):
     """The service's settings; each field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True)

@@ -31,16 +31,28 @@ def is_database_encrypted(url: str) -> bool:
 
     A URL without a host is not taken for a socket: `PGHOST`, or the service it names, may lead anywhere.
     """
-    # Not by `urlsplit`, which takes a list of bracketed hosts in some releases of Python and not in others.
-    before, _, asked = url.partition("#")[0].partition("?")
-    netloc = before.partition("://")[2].partition("/")[0]
-    query = parse_qs(asked, keep_blank_values=True)
-    modes = query.get("sslmode", [])
+    modes = _query(url).get("sslmode", [])
     if modes and _ENCRYPTED_MODES.issuperset(modes):
         return True
-    written = netloc.partition("@")[2] if "@" in netloc else netloc
-    hosts = [*_hosts(written), *(host for listed in query.get("host", []) for host in _hosts(listed))]
+    hosts = database_hosts(url)
     return bool(hosts) and all(_is_here(host) for host in hosts)
+
+
+def is_certificate_checked(url: str) -> bool:
+    """Say whether a PostgreSQL URL asks for a certificate of the very host, the only one that proves whose it is."""
+    return _query(url).get("sslmode", [])[-1:] == ["verify-full"]
+
+
+def database_hosts(url: str) -> list[str]:
+    """Return the hosts that a PostgreSQL URL names: names, addresses, and paths of sockets."""
+    # Not by `urlsplit`, which takes a list of bracketed hosts in some releases of Python and not in others.
+    netloc = url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[0]
+    written = netloc.partition("@")[2] if "@" in netloc else netloc
+    return [*_hosts(written), *(host for listed in _query(url).get("host", []) for host in _hosts(listed))]
+
+
+def _query(url: str) -> dict[str, list[str]]:
+    return parse_qs(url.partition("#")[0].partition("?")[2], keep_blank_values=True)
 
 
 def is_redis_encrypted(url: str) -> bool:

@@ -5,12 +5,16 @@ by byte, or never reads what he asked for, would stay for as long as he likes, a
 """
 
 import asyncio
+import socket
 from asyncio import TimerHandle
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from typing_extensions import override
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import Server as UvicornServer
 from uvicorn.server import ServerState
 
 from app.observability import logger
@@ -20,6 +24,8 @@ HEAD_PATIENCE = 10.0
 ANSWER_PATIENCE = 30.0
 """Seconds in which somebody has to read something of his answer, beyond what two kernels hold; a phone is out of a
 tunnel by then. Whoever reads on, however slowly, gets all of it."""
+FIRST_REQUEST_PATIENCE = 0.5
+"""Seconds that a process which is told to end leaves a connection on which nothing was asked yet."""
 MAX_HEAD = 64 * 1024
 """Bytes of a head that is not complete. The gates refuse less in words; this is for what never reaches them."""
 
@@ -31,6 +37,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     head_patience = HEAD_PATIENCE
     answer_patience = ANSWER_PATIENCE
+    first_request_patience = FIRST_REQUEST_PATIENCE
 
     def __init__(
         self,
@@ -45,6 +52,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._unread = 0
         self._is_in_head = False
         self._has_ended_one = False
+        self._is_told_to_end = False
         self._head_size = 0
         self._answering: RequestResponseCycle | None = None
 
@@ -97,6 +105,8 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._is_in_head = False
         before: RequestResponseCycle | None = self.cycle
         super().on_headers_complete()
+        if self._is_told_to_end:
+            self.cycle.keep_alive = False
         if before is not None and not before.response_complete:
             self._answering = self._answering or before  # the new one stands in the queue behind it
 
@@ -122,8 +132,15 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     @override
     def shutdown(self) -> None:
-        """End what is idle; a stream would not end by itself, and is asked to."""
+        """End what is idle; a stream would not end by itself, and is asked to.
+
+        Where nothing was asked yet, a first request may be on its way, and a proxy can't send an order a second time.
+        """
         self.app_state.get("stop_streams", _nothing)()
+        if not self._has_asked:
+            self._is_told_to_end = True
+            self.loop.call_later(self.first_request_patience, self._end_unasked)
+            return
         super().shutdown()
         if self.transport.is_closing():
             self._wait_for_reader()
@@ -140,10 +157,18 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._wait_for_reader()
 
+    def _end_unasked(self) -> None:
+        if not self._has_asked:
+            self.transport.close()
+
+    @property
+    def _has_asked(self) -> bool:
+        has_asked: bool = self.cycle is not None  # whatever uvicorn's types say: before the first request it is
+        return has_asked
+
     @property
     def _is_idle(self) -> bool:
-        has_asked: bool = self.cycle is not None  # whatever uvicorn's types say: before the first request it is
-        return not has_asked or self.cycle.response_complete
+        return not self._has_asked or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
         """Let the time for a head begin, unless it has."""
@@ -185,6 +210,42 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Cut the connection: closing it would wait for somebody to read."""
         _log.info("slow_client_dropped", reason=reason)
         self.transport.abort()
+
+
+class Server(UvicornServer):
+    """Uvicorn's server, which turns nobody away whom the kernel has connected before it was told to stop.
+
+    Closing a listening socket resets whoever waits in its queue, and a proxy can't send an order a second time.
+    """
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        waiting = [accepted for each in sockets or () for accepted in _take_waiting(each)]
+        for server in self.servers:
+            server.close()
+        for each in sockets or ():
+            each.close()
+        await asyncio.gather(*(self._take_in(each) for each in waiting))
+        await super().shutdown(sockets)
+
+    async def _take_in(self, accepted: socket.socket) -> None:
+        loop, over_tls = asyncio.get_running_loop(), self.config.ssl
+        patience = FIRST_REQUEST_PATIENCE if over_tls else None
+        with suppress(OSError):  # he has left, or says nothing
+            await loop.connect_accepted_socket(self._protocol, accepted, ssl=over_tls, ssl_handshake_timeout=patience)
+
+    def _protocol(self) -> ImpatientProtocol:
+        return ImpatientProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def _take_waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that wait to be accepted."""
+    listening.settimeout(0)  # as a loop that listens on it has it anyway
+    with suppress(OSError):  # nobody waits any more, or he has left
+        while True:
+            accepted, _ = listening.accept()
+            accepted.settimeout(0)
+            yield accepted
 
 
 def _nothing() -> None:

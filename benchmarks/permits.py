@@ -39,11 +39,7 @@ _SLICE = 0.2  # seconds of one cell in one round: 24 of them make one of 4.8
 _MANY = 2000  # users
 _COUNTED = 50  # checks whose round trips are counted
 _REMEMBERED = 2000  # calls of one user whose memory is measured
-_MISSING = """\
-The library to compare with is not installed; no lock file names it, so that it goes beside .venv and not into it:
-
-    python3 -m pip install --target /tmp/bench "limits>=5"
-    PYTHONPATH=/tmp/bench .venv/bin/python -m benchmarks.permits"""
+_MISSING = "The library to compare with is not installed; `./run bench permits` does that, beside .venv."
 
 
 class Setting(NamedTuple):

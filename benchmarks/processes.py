@@ -9,9 +9,10 @@ _MIB = 1024  # in the kibibytes that /proc tells
 
 
 def pid_of(*arguments: str) -> int:
-    """Return the one process that was started with exactly these arguments."""
+    """Return the one process that was started with these arguments, not whoever started it with them as its own."""
     wanted = "\0".join(arguments).encode() + b"\0"
-    [found] = [pid for pid in _all() if _read(pid, "cmdline") == wanted]
+    named = {pid for pid in _all() if _read(pid, "cmdline").endswith(wanted)}
+    [found] = named - {int(parent) for pid in named for parent in _stat(pid)[1:2]}
     return found
 
 
@@ -39,6 +40,20 @@ def resident_at_most(pid: int) -> float:
 def proportional(pid: int) -> float:
     """Return the same where a page that several share counts for each in part."""
     return _told(pid, "smaps_rollup", "Pss")
+
+
+def connections_to(pid: int, port: int) -> int:
+    """Return how many connections a process has to a port of 127.0.0.1."""
+    own = {_link(each) for each in (_PROC / str(pid) / "fd").iterdir()}
+    lines = [line.split() for line in _read(pid, "net/tcp").decode().splitlines()[1:]]
+    return sum(f"socket:[{each[9]}]" in own for each in lines if each[2] == f"0100007F:{port:04X}" and each[3] == "01")
+
+
+def _link(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except FileNotFoundError:  # it has been closed meanwhile
+        return ""
 
 
 def _told(pid: int, name: str, field: str) -> float:

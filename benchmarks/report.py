@@ -21,7 +21,7 @@ def machine(packages: Iterable[str]) -> Row:
         "measured_at": Clock().now().isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "cpu": _cpu(),
-        "system": f"{platform.system()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},

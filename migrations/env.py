@@ -10,17 +10,23 @@ from app.settings import Settings
 from app.tables import metadata
 
 _MIGRATION_LOCK = 0x676F706F636B6574  # "gopocket"; any number that nobody else uses
+_PATIENCE = 600.0  # seconds, of a statement: an index over years of orders, or the turn of another replica
 
 
 def _migrate(connection: Connection) -> None:
+    """Wait for the turn, then do all that is behind in one transaction: a run that is killed has done nothing.
+
+    No statement waits longer than five seconds for a table: behind it everybody who reads that table would wait, too.
+    """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
     context.run_migrations()
 
 
 async def _run() -> None:
     url = context.config.attributes.get("database_url") or Settings.from_environment().direct_database_url
-    engine = open_engine(url, pool_size=1)
+    engine = open_engine(url, pool_size=1, statement_timeout=_PATIENCE)
     try:
         async with told_as_unavailable(), engine.begin() as connection:
             await connection.run_sync(_migrate)

@@ -6,6 +6,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+# Where it takes something away: contract = "the release, published by now, that needs none of it" (docs/deploying.md).
 
 
 def upgrade() -> None:

@@ -24,6 +24,7 @@ HELP = """./run COMMAND
   serve [options]            run the backend alone, settings from the environment or .env
   migrate                    bring the database's schema up to date
   drill                      the slow soaks and drills
+  bench [NAME] [options]     what a request costs, beside other designs; --brief for a look (benchmarks/README.md)
   coverage [pytest options]  the suite with the branches counted that it runs through
   lock                       write both lock files anew (needs uv)
   help                       this"""
@@ -40,6 +41,7 @@ def main() -> None:
         "serve": lambda options: _become([str(BIN / "partner"), "serve", *options]),
         "migrate": lambda options: _become([str(BIN / "partner"), "migrate", *options]),
         "drill": _drill,
+        "bench": lambda options: _module("benchmarks", options),
         "coverage": _coverage,
         "lock": lambda _options: _lock(),
     }

@@ -34,13 +34,21 @@ class Child:
     """
 
     def __init__(
-        self, name: str, argv: list[str], *, environment: Mapping[str, str], log: Path, is_ready: Callable[[], bool]
+        self,
+        name: str,
+        argv: list[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        is_ready: Callable[[], bool],
+        patience: float = _PATIENCE,
     ) -> None:
         self.name = name
         self._argv = argv
         self._environment = dict(environment)
         self._log = log
         self._is_ready = is_ready
+        self._patience = patience
 
     def __enter__(self) -> Self:
         self.start()
@@ -59,7 +67,7 @@ class Child:
                 [*guard, *self._argv], env=self._environment, cwd=self._log.parent,
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        give_up_at = time.monotonic() + _PATIENCE
+        give_up_at = time.monotonic() + self._patience
         while not self._is_ready():
             if not self.is_running() or time.monotonic() > give_up_at:
                 self.stop()
@@ -79,6 +87,8 @@ class Child:
         """End guard and process at once, as a crash would."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(_GRACE)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def is_running(self) -> bool:
         return self._process.poll() is None

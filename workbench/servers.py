@@ -58,6 +58,20 @@ class Postgres:
         self._socket.remove()
         os.close(self._lock)
 
+    def kill(self) -> None:
+        """End the server at once, as a crash would: what it has not written by then is lost. `start` brings it back."""
+        postmaster = (self._data / "postmaster.pid").read_text("utf-8").splitlines()[0]
+        os.kill(int(postmaster), signal.SIGKILL)
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server, if it has not, and whatever is asked of it; return when it is gone."""
+        self.__exit__(None, None, None)
+
+    def start(self) -> None:
+        """Start the server again, after `stop` or `kill`, and return when it answers."""
+        self.__enter__()
+
     def url(self, database: str = "postgres") -> str:
         """Return a libpq URL of one database of the cluster."""
         return f"postgresql://postgres@/{database}?host={self._socket.path}"

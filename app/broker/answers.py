@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Never
 
@@ -120,12 +121,22 @@ def lowered(row: object) -> Row:
     """Return a row under lower-case names; where two differ in case only, the one that says something stays."""
     if not isinstance(row, dict):
         raise BrokerFault(_NONSENSE)
+    names = _lowered_names(tuple(row))
+    if names is not None:
+        return dict(zip(names, row.values(), strict=True))
     found: Row = {}
     for name, value in row.items():
         key = name.lower()
         if key not in found or found[key] in (None, ""):
             found[key] = value
     return found
+
+
+@lru_cache(128)
+def _lowered_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return names in small letters, none where two of them become one; the rows of a book all have the same names."""
+    found = tuple(name.lower() for name in names)
+    return found if len(set(found)) == len(found) else None
 
 
 def _row(each: object) -> Row:

@@ -1,6 +1,5 @@
 """The calls we make to the broker, each as a function of a token and nothing else that could go wrong quietly."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,12 +9,16 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from app import measures
 from app.broker import order_entry, wire
 from app.broker.answers import Row, no_rows, read_rows, told_wait
+from app.broker.books import KnownBooks
+from app.broker.breakers import Ending
 from app.broker.checksum import checksum
+from app.broker.defences import Defences
 from app.broker.errors import BrokerRefused, NotSent, WrongPath
 from app.broker.login import BrokerLogin, read_login
-from app.broker.paths import Call, Paths
+from app.broker.paths import Call, Paths, RouteClass
 from app.broker.permits import Bearer, Clearance, Meter
 from app.broker.transport import Answer, Transport
 from app.broker.verdicts import LIMITED, NOT_SENT, Proof, Verdict, refused, unknown, verdict_of
@@ -25,6 +28,7 @@ from app.ordering import Conversion, OrderTerms
 from app.problems import (
     BrokerFault,
     BrokerRateLimited,
+    BrokerSessionExpired,
     BrokerTimeout,
     BrokerUnavailable,
     OrderRefused,
@@ -32,19 +36,26 @@ from app.problems import (
     RateLimited,
     TemporarilyUnavailable,
 )
-from app.trading import Funds, Holding, Margin, OrderState, Position, Profile, Trade
+from app.trading import Funds, Holding, Margin, OrderState, Outcome, Position, Profile, Trade
 
 T = TypeVar("T")
+
+_SLUGS = frozenset({NOT_SENT, RateLimited.slug, BrokerRateLimited.slug, BrokerSessionExpired.slug})
+"""Reasons of ours why an order call was refused; all others are the broker's own words."""
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How long we wait for the broker, and what of an order is a matter of settings."""
+    """How long we wait for the broker and for how many calls, and what of an order is a matter of settings."""
 
     read_deadline: timedelta
     order_deadline: timedelta
     correlation_field: str
     market_protection: Decimal | None
+    calls_in_flight: int = 64
+    """Of one class, in one process."""
+    breaker_failures: int = 5
+    """In a row, until a class is left alone for a moment; 0 = never."""
 
 
 @dataclass(frozen=True)
@@ -64,32 +75,39 @@ class Gateway:
         self._paths = paths
         self._api_secret = api_secret
         self._manner = manner
+        self._books = KnownBooks(manner.correlation_field)
+        self._defences = Defences(room=manner.calls_in_flight, failures=manner.breaker_failures)
 
     async def exchange(self, user_id: str, auth_code: str) -> BrokerLogin:
         """Spend an auth code for a session; both arguments exactly as the browser brought them.
 
         The next path is tried only where the broker says that there is no such call; after any other answer, a
         time-out included, the code is never sent again. Raises `LoginRefused` with the broker's words, `UserMismatch`,
-        and the `Broker…` problems.
+        `TemporarilyUnavailable` with nothing sent, and the `Broker…` problems.
         """
         proof = checksum(user_id, auth_code, self._api_secret)
-        try:
-            async with asyncio.timeout(self._manner.read_deadline.total_seconds()):
-                return await self._exchange_somewhere(proof, user_id)
-        except TimeoutError as error:
-            raise BrokerTimeout from error
-
-    async def _exchange_somewhere(self, proof: SecretStr, user_id: str) -> BrokerLogin:
-        body = {"checkSum": proof.get_secret_value()}
         demand = Demand(Category.NON_TRADING)  # nobody is proven yet, so it counts against nobody
+        return await self._defences.ask(
+            RouteClass.EXCHANGE,
+            demand,
+            self._manner.read_deadline,
+            lambda: self._exchange_somewhere(proof, user_id, demand),
+        )
+
+    async def _exchange_somewhere(self, proof: SecretStr, user_id: str, demand: Demand) -> BrokerLogin:
+        body = {"checkSum": proof.get_secret_value()}
         for path in self._paths.exchange():
             answer = await self._transport.send(
-                "POST", path, demand=demand, body=body, deadline=self._manner.read_deadline, is_alone=True
-            )
+                "POST", path, demand=demand, body=body, deadline=self._manner.read_deadline, is_alone=True,
+                route=RouteClass.EXCHANGE,
+            )  # fmt: skip
             try:
                 login = read_login(answer, user_id)
             except WrongPath:
                 continue
+            except BrokerFault:
+                measures.answer_not_understood(RouteClass.EXCHANGE)
+                raise
             except BrokerRateLimited as problem:
                 raise await self._limited(demand, answer) from problem
             self._paths.exchange_worked(path)
@@ -109,8 +127,8 @@ class Gateway:
         return await self._read(Call.POSITIONS, bearer, lambda rows: [wire.position(row) for row in rows])
 
     async def order_book(self, bearer: Bearer) -> list[BookRow]:
-        field = self._manner.correlation_field
-        return await self._read(Call.ORDER_BOOK, bearer, lambda rows: [wire.book_row(row, field) for row in rows])
+        """Return the rows of the book, the very same list where it has not changed; nobody may change it."""
+        return await self._ask(Call.ORDER_BOOK, bearer, lambda answer: self._books.rows(bearer.user_id, answer))
 
     async def trade_book(self, bearer: Bearer) -> list[Trade]:
         return await self._read(Call.TRADE_BOOK, bearer, lambda rows: [wire.trade(row) for row in rows])
@@ -158,16 +176,24 @@ class Gateway:
 
     async def _tell(self, call: Call, bearer: Bearer, callback_url: SecretStr) -> None:
         body = {"callbackUrl": callback_url.get_secret_value()}
-        await self._read(call, bearer, lambda _rows: None, body=body, rows_of=no_rows)
+        await self._ask(call, bearer, no_rows, body)
 
     async def _act(
         self, call: Call, clearance: Clearance, body: object, proof: Proof = Proof.OK_WITH_NUMBER
     ) -> Verdict:
+        leave = self._defences.begin_act(clearance.bearer.user_id)
+        verdict = await self._acted(call, clearance, body, proof)
+        self._defences.end_act(leave, _ending_of(verdict))
+        measures.order_call_ended(call.name.lower(), _told_of(verdict))
+        return verdict
+
+    async def _acted(self, call: Call, clearance: Clearance, body: object, proof: Proof) -> Verdict:
         [path] = self._paths.of(call)
         try:
             answer = await self._transport.send_once(
-                call.method, path, clearance=clearance, body=body, deadline=self._manner.order_deadline
-            )
+                call.method, path, clearance=clearance, body=body, deadline=self._manner.order_deadline,
+                route=call.route_class,
+            )  # fmt: skip
         except (NotSent, TemporarilyUnavailable):
             return refused(NOT_SENT)
         except (RateLimited, BrokerRateLimited) as problem:  # its permit had grown old, and there was no other
@@ -193,38 +219,73 @@ class Gateway:
         call: Call,
         bearer: Bearer,
         understand: Callable[[list[Row]], T],
-        *,
         body: object = None,
-        rows_of: Callable[[Answer], list[Row]] = read_rows,
     ) -> T:
+        """Ask for rows; raises what `_ask` does."""
+        return await self._ask(call, bearer, lambda answer: understand(read_rows(answer)), body)
+
+    async def _ask(self, call: Call, bearer: Bearer, understand: Callable[[Answer], T], body: object = None) -> T:
         """Ask a question that may be asked again: at each known path until one exists, the one that worked first.
 
-        All of it within one deadline. Raises `BrokerSessionDead`, the `Broker…` problems and what the meter does.
+        All of it within one deadline. Raises `BrokerSessionDead`, the `Broker…` problems, `TemporarilyUnavailable`, and
+        what the meter does.
         """
-        try:
-            async with asyncio.timeout(self._manner.read_deadline.total_seconds()):
-                return await self._read_somewhere(call, bearer, lambda answer: understand(rows_of(answer)), body)
-        except TimeoutError as error:
-            raise BrokerTimeout from error
-
-    async def _read_somewhere(self, call: Call, bearer: Bearer, understand: Callable[[Answer], T], body: object) -> T:
         user_id = bearer.user_id if bearer.is_proven else None
         demand = Demand(call.category, user_id, urgency=bearer.urgency)
+        try:
+            return await self._defences.ask(
+                call.route_class,
+                demand,
+                self._manner.read_deadline,
+                lambda: self._ask_somewhere(call, bearer, demand, understand, body),
+                is_repeatable=call.route_class is not RouteClass.WEBHOOKS,
+            )
+        except BrokerRefused as refusal:
+            raise _no_to(call, refusal.words) from refusal
+        except WrongPath as error:
+            raise BrokerFault("The broker knows none of the paths of this call.") from error
+
+    async def _ask_somewhere(
+        self, call: Call, bearer: Bearer, demand: Demand, understand: Callable[[Answer], T], body: object
+    ) -> T:
         for path in self._paths.of(call):
             answer = await self._transport.send(
-                call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline
-            )
+                call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline,
+                route=call.route_class,
+            )  # fmt: skip
             try:
                 understood = understand(answer)
             except WrongPath:
                 continue
+            except BrokerFault:
+                measures.answer_not_understood(call.route_class)
+                raise
             except BrokerRateLimited as problem:
                 raise await self._limited(demand, answer) from problem
-            except BrokerRefused as refusal:
-                raise _no_to(call, refusal.words) from refusal
+            except BrokerUnavailable as problem:
+                if wait := told_wait(answer):
+                    problem.headers["Retry-After"] = str(ceil(wait))
+                raise
             self._paths.worked(call, path)
             return understood
-        raise BrokerFault("The broker knows none of the paths of this call.")
+        raise WrongPath
+
+
+def _ending_of(verdict: Verdict) -> Ending:
+    """Return what a verdict says of the broker: a refusal is an answer, a limit says nothing."""
+    if verdict.outcome is Outcome.UNKNOWN or verdict.reason == NOT_SENT:
+        return Ending.FAILED
+    is_limit = verdict.reason in {RateLimited.slug, BrokerRateLimited.slug}
+    return Ending.NEITHER if is_limit else Ending.ANSWERED
+
+
+def _told_of(verdict: Verdict) -> str:
+    """Return in one of few words what an order call came to; a refusal that rests on an assumption is doubtful."""
+    if verdict.outcome is not Outcome.REFUSED:
+        return verdict.outcome.lower()
+    if verdict.reason in _SLUGS:
+        return str(verdict.reason)
+    return "doubtful" if verdict.is_watched else "refused"
 
 
 def _no_to(call: Call, words: str) -> Problem:

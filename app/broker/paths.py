@@ -1,11 +1,24 @@
 """Where each call of the broker's lives: one table, overridable, and a memory of which variant exists."""
 
 import re
-from enum import Enum
+from enum import Enum, StrEnum
 
 from app.limits import Category
 
 _PATH = re.compile(r"[A-Za-z0-9._~%-]+(?:/[A-Za-z0-9._~%-]*)*")
+
+
+class RouteClass(StrEnum):
+    """Calls that fail together: behind each class there is a service of the broker's own."""
+
+    EXCHANGE = "exchange"
+    ORDERS = "orders"
+    BOOKS = "books"
+    PORTFOLIO = "portfolio"
+    FUNDS = "funds"
+    PROFILE = "profile"
+    MARGIN = "margin"
+    WEBHOOKS = "webhooks"
 
 
 class Call(Enum):
@@ -40,9 +53,27 @@ class Call(Enum):
         """What it counts as (docs/broker.md, "Limits")."""
         return Category.ORDER if self in ACTS else Category.NON_TRADING
 
+    @property
+    def route_class(self) -> RouteClass:
+        """With which other calls it fails."""
+        return RouteClass.ORDERS if self in ACTS else _CLASSES[self]
+
 
 ACTS = frozenset({Call.PLACE, Call.MODIFY, Call.CANCEL, Call.CONVERT})
 """What does something at the broker: each has one path and is never sent a second time."""
+
+_CLASSES = {
+    Call.PROFILE: RouteClass.PROFILE,
+    Call.FUNDS: RouteClass.FUNDS,
+    Call.HOLDINGS: RouteClass.PORTFOLIO,
+    Call.POSITIONS: RouteClass.PORTFOLIO,
+    Call.ORDER_BOOK: RouteClass.BOOKS,
+    Call.TRADE_BOOK: RouteClass.BOOKS,
+    Call.ORDER_HISTORY: RouteClass.BOOKS,
+    Call.MARGIN: RouteClass.MARGIN,
+    Call.SUBSCRIBE: RouteClass.WEBHOOKS,
+    Call.UNSUBSCRIBE: RouteClass.WEBHOOKS,
+}
 
 
 class Paths:

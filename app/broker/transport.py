@@ -1,26 +1,32 @@
-"""One HTTP client for the broker: a permit per request, a total deadline, a bounded body, no redirects, no cookies.
+"""The broker's wire: a permit per request, a total deadline, a bounded body, no redirects, no cookies.
 
-aiohttp rather than httpx: docs/decisions/0008. It repeats a GET once when a kept connection turns out to be dead before
-any answer came, with a permit of its own; it never repeats a POST. What does something at the broker goes through
-`send_once`, which would stop a second try of whatever library at the door.
+The connections are ours (`lines.py`, docs/decisions/0017). A GET is sent once more, with a permit of its own, when a
+kept connection turns out to be dead before any answer came; a POST never. What does something at the broker goes
+through `send_once`, over a connection of its own; at the last moment before its bytes go it is asked once more whether
+they may.
 """
 
 import asyncio
-from contextvars import ContextVar
+import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Self
+from urllib.parse import urlsplit
 
-import aiohttp
 from pydantic import SecretStr
-from typing_extensions import override
 
+from app import measures
 from app.broker.errors import NotSent
+from app.broker.line import Garbled, Gone, Line, Reply
+from app.broker.lines import Lines
 from app.broker.permits import Clearance, Meter
-from app.clock import monotonic
+from app.clock import monotonic, random_bytes
 from app.limits import Demand, Permit
-from app.observability import REDACTED, logger
-from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, TemporarilyUnavailable
+from app.observability import REDACTED, Errand, current_errand, logger
+from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, Problem, TemporarilyUnavailable
 
 _log = logger("broker")
 
@@ -28,8 +34,8 @@ _BODY_LIMIT = 8 * 1024 * 1024  # bytes; an order book of a thousand rows is one 
 _SAYS_ALL = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
 """Statuses that are judged alone (docs/broker.md, "Envelope"): their body is left unread, whole or broken."""
 
-_CHUNK = 64 * 1024
 _PERMITS_TRIED = 3  # where a permit has grown old before a connection was there; then the store is too slow to rely on
+_TOKEN = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")  # what can stand in a header field and end none
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,19 @@ class _Sending:
     permit: Permit | None
     write_by: float | None
     is_alone: bool
+    route: str = "-"
     has_begun: bool = False
 
-    async def begin(self) -> None:
-        """Let the bytes go under a fresh permit; refuse those of an order call that is late or was let go before."""
+    async def begin(self, is_there: Callable[[], bool]) -> None:
+        """Let the bytes go under a fresh permit; refuse those of an order call that is late or was let go before.
+
+        `is_there` says whether the connection still stands, which may have ended while a permit was taken.
+        """
         self._hold_back_if_late()
         await self._use_permit()
         self._hold_back_if_late()
+        if not is_there():
+            raise Gone(is_unsent=True)
         self.has_begun = True
 
     def _hold_back_if_late(self) -> None:
@@ -82,41 +94,29 @@ class _HeldBack(Exception):
     """The bytes were not let go."""
 
 
-_sending: ContextVar[_Sending] = ContextVar("sending")
-
-
-class _WatchedRequest(aiohttp.ClientRequest):
-    """Asks at the last moment, when a connection is there and nothing is written yet."""
-
-    @override
-    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        if conn.protocol is None or conn.protocol.should_close:  # something came unasked: perhaps another's answer
-            raise aiohttp.ServerDisconnectedError
-        await _sending.get().begin()
-        return await super().send(conn)
-
-
 class Transport:
     """The connections of one process to the broker."""
 
-    def __init__(self, reading: aiohttp.ClientSession, acting: aiohttp.ClientSession, meter: Meter) -> None:
+    def __init__(self, head: "_Head", reading: Lines, acting: Lines, meter: Meter) -> None:
+        self._head = head
         self._reading = reading
         self._acting = acting
         self._meter = meter
 
     @classmethod
     def open(cls, base_url: str, connect_timeout: timedelta, meter: Meter) -> Self:
-        """Return a transport whose paths are below `base_url`; must be called within a running loop."""
+        """Return a transport whose paths are below `base_url`; nothing is connected yet."""
         # An order call has a connection of its own: on a kept one a late answer to somebody else might already lie, and
-        # whether it is still alive shows only after bytes have gone out.
-        reading, acting = (_client(base_url, connect_timeout, is_kept=is_kept) for is_kept in (True, False))
-        return cls(reading, acting, meter)
+        # whether it is still alive shows only after bytes have gone out. And it waits behind no read for one.
+        open_line = partial(Line, _BODY_LIMIT, _SAYS_ALL)
+        reading, acting = (Lines(base_url, connect_timeout.total_seconds(), open_line) for _ in range(2))
+        return cls(_Head.of(base_url), reading, acting, meter)
 
     async def aclose(self) -> None:
-        await self._reading.close()
-        await self._acting.close()
+        await self._reading.aclose()
+        await self._acting.aclose()
 
-    async def send(
+    async def send(  # noqa: PLR0913  # all but two are said by name
         self,
         method: str,
         path: str,
@@ -126,6 +126,7 @@ class Transport:
         bearer: SecretStr | None = None,
         body: object = None,
         is_alone: bool = False,
+        route: str = "-",
     ) -> Answer:
         """Send one request and return whatever was answered, of any status; without a body where the status says all.
 
@@ -135,11 +136,11 @@ class Transport:
         larger than 8 MiB.
         """
         permit = await self._meter.take(demand)  # before a connection is made for a request that may not go
-        sending = _Sending(self._meter, demand, permit, None, is_alone=is_alone)
+        sending = _Sending(self._meter, demand, permit, None, is_alone=is_alone, route=route)
         return await self._send(sending, method, path, deadline, bearer, body)
 
     async def send_once(
-        self, method: str, path: str, *, clearance: Clearance, deadline: timedelta, body: object
+        self, method: str, path: str, *, clearance: Clearance, deadline: timedelta, body: object, route: str = "-"
     ) -> Answer:
         """Send one request that does something, its first byte before `write_by` or none at all.
 
@@ -147,14 +148,14 @@ class Transport:
         knows whether it was done.
         """
         permit = clearance.permit
-        sending = _Sending(self._meter, permit.demand, permit, clearance.write_by, is_alone=True)
+        sending = _Sending(self._meter, permit.demand, permit, clearance.write_by, is_alone=True, route=route)
         try:
             return await self._send(sending, method, path, deadline, clearance.bearer.token, body)
         except _HeldBack as error:
             if sending.has_begun:
                 raise BrokerUnavailable from error
             raise NotSent from error
-        except (BrokerUnavailable, BrokerTimeout) as error:
+        except (BrokerUnavailable, BrokerTimeout, BrokerFault) as error:
             if sending.has_begun:
                 raise
             raise NotSent from error
@@ -168,55 +169,90 @@ class Transport:
         bearer: SecretStr | None,
         body: object,
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"} if bearer else None
-        client = self._acting if sending.is_alone else self._reading
-        began_at = monotonic()
-        _sending.set(sending)
+        errand = current_errand() or Errand(random_bytes(12).hex())
+        request = self._head.request(method, path, bearer, body, errand.id, is_last=sending.is_alone)
+        began_at, ended = monotonic(), "timeout"  # which is also said where whoever asked waits no more
         try:
-            async with (
-                asyncio.timeout(deadline.total_seconds()),
-                client.request(method, path, json=body, headers=headers, allow_redirects=False) as response,
-            ):
-                answer = Answer(
-                    status=response.status,
-                    content_type=response.headers.get("Content-Type", ""),
-                    body=b"" if response.status in _SAYS_ALL else _without(bearer, await _bounded(response)),
-                    retry_after=response.headers.get("Retry-After"),
-                    date=response.headers.get("Date"),
-                )
-        except aiohttp.ConnectionTimeoutError as error:
-            raise BrokerUnavailable from error
+            async with asyncio.timeout(deadline.total_seconds()):
+                reply = await self._fetch(sending, request, is_repeatable=method == "GET")
+            answer = _answer(reply, bearer)
+            ended = measures.answer_of(answer.status)
         except TimeoutError as error:
             raise BrokerTimeout from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            raise BrokerFault("The broker's answer broke off or was not HTTP.") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except Garbled as error:
+            ended = "fault"
+            raise BrokerFault(str(error)) from error
+        except (Gone, OSError) as error:
+            ended = "unavailable"
             raise BrokerUnavailable from error
-        milliseconds = round((monotonic() - began_at) * 1000, 1)
-        _log.debug("broker_answered", method=method, path=path, status=answer.status, milliseconds=milliseconds)
+        except (_HeldBack, Problem):
+            ended = "not-sent"
+            raise
+        finally:
+            seconds = monotonic() - began_at
+            errand.broker_calls += 1
+            errand.broker_seconds += seconds
+            measures.broker_answered(sending.route, ended, seconds)
+        _log.debug(
+            "broker_answered", method=method, path=path, status=answer.status, milliseconds=round(seconds * 1000, 1),
+            request_id=errand.id,
+        )  # fmt: skip
         return answer
 
+    async def _fetch(self, sending: _Sending, request: bytes, *, is_repeatable: bool) -> Reply:
+        if sending.is_alone:
+            return await self._acting.fetch_alone(request, sending.begin)
+        return await self._reading.fetch(request, sending.begin, is_repeatable=is_repeatable)
 
-def _client(base_url: str, connect_timeout: timedelta, *, is_kept: bool) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        base_url=base_url,
-        connector=aiohttp.TCPConnector(limit=256, ttl_dns_cache=60, force_close=not is_kept),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout.total_seconds()),
-        headers={"Accept": "application/json", "User-Agent": "gopocket-partner"},
-        request_class=_WatchedRequest,
+
+@dataclass(frozen=True)
+class _Head:
+    """What is the same in all requests to one origin."""
+
+    prefix: str
+    fields: str
+
+    @classmethod
+    def of(cls, base_url: str) -> Self:
+        parts = urlsplit(base_url)
+        host = parts.netloc.rpartition("@")[2]
+        fields = {
+            "Host": host,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": "gopocket-partner",
+        }
+        return cls(f"{parts.path.rstrip('/')}/", "".join(f"{name}: {said}\r\n" for name, said in fields.items()))
+
+    def request(
+        self, method: str, path: str, bearer: SecretStr | None, body: object, errand_id: str, *, is_last: bool
+    ) -> bytes:
+        """Return the bytes of one request; raises `BrokerFault` for a token that no header field can carry."""
+        content = b"" if body is None else json.dumps(body).encode()
+        lines = [f"{method} {self.prefix}{path} HTTP/1.1\r\n{self.fields}X-Request-ID: {errand_id}\r\n"]
+        if bearer is not None:
+            token = bearer.get_secret_value()
+            if not _TOKEN.fullmatch(token):
+                raise BrokerFault("The broker gave a token that can't be sent.")
+            lines.append(f"Authorization: Bearer {token}\r\n")
+        if body is not None:
+            lines.append(f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n")
+        if is_last:
+            lines.append("Connection: close\r\n")
+        return "".join([*lines, "\r\n"]).encode("latin-1") + content
+
+
+def _answer(reply: Reply, bearer: SecretStr | None) -> Answer:
+    fields = reply.headers
+    return Answer(
+        status=reply.status,
+        content_type=fields.get("content-type", ""),
+        body=b"" if reply.status in _SAYS_ALL else _without(bearer, reply.content(_BODY_LIMIT)),
+        retry_after=fields.get("retry-after"),
+        date=fields.get("date"),
     )
 
 
 def _without(bearer: SecretStr | None, body: bytes) -> bytes:
     """Return a body without the very token that was sent: a broker that quotes it must not publish it."""
     return body if bearer is None else body.replace(bearer.get_secret_value().encode(), REDACTED.encode())
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
-        body += chunk
-        if len(body) > _BODY_LIMIT:
-            raise BrokerFault("The broker's answer was larger than any answer should be.")
-    return bytes(body)

@@ -3,7 +3,9 @@
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
+from app import measures
 from app.clock import IST
 from app.observability import logger, redact_text
 
@@ -15,6 +17,9 @@ _FIRST_YEAR = 1990  # NSE opened in 1992; earlier years are other programs' word
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _SHORTEST_SECRET = 12  # characters; "Bearer" and a few more
 _LONGEST_TEXT = 500  # characters; the longest text of the samples has 90
+_MOST_FAMILIAR = 4096  # words, numbers and times each, of which a process knows what they come to; half a megabyte
+_LONGEST_FAMILIAR = 100  # characters
+_NO_NUMBER = frozenset({"nan", "null", "none", "na", "-", "--"})
 
 _DIGITS_FIRST = re.compile(r"(\d{2}):(\d{2}):(\d{2}) (\d{2})-(\d{2})-(\d{4})", re.ASCII)  # HH:mm:ss dd-MM-yyyy
 _DATE_FIRST = re.compile(
@@ -28,11 +33,16 @@ _DRIFT_LIMIT = 200  # different facts a process tells; a broker gone mad must no
 
 
 def drift(kind: str, words: str) -> None:
-    """Tell once that the broker used a word or form that we do not know."""
+    """Tell once that the broker used a word or form that we do not know, and count it each time."""
+    measures.drifted(kind)
     fact = kind, words[:80]
     if fact not in _drift_told and len(_drift_told) < _DRIFT_LIMIT:
         _drift_told.add(fact)
         _log.warning("broker_drift", kind=kind, words=fact[1])
+
+
+class _Strange(Exception):
+    """Neither what was expected nor a word for nothing; raised, so that nothing strange is remembered as known."""
 
 
 def text(value: object) -> str | None:
@@ -45,42 +55,70 @@ def text(value: object) -> str | None:
     return (redact_text(plain) if len(plain) > _SHORTEST_SECRET else plain)[:_LONGEST_TEXT] or None
 
 
+def familiar(value: object) -> str | None:
+    """Return the same of a text that comes again and again, as the words of a book do; not for what is personal."""
+    return _familiar(value) if type(value) is str and len(value) <= _LONGEST_FAMILIAR else text(value)
+
+
+_familiar = lru_cache(_MOST_FAMILIAR)(text)
+
+
 def decimal(value: object) -> Decimal | None:
     """Return a number exactly as it was written, without exponent; `""`, `"NaN"` and the unreadable are none."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        measures.drifted("type")
         return None
-    written = str(value).strip()
-    if not _NUMBER.fullmatch(written):
-        if written and written.lower() not in {"nan", "null", "none", "na", "-", "--"}:
-            drift("number", written)
+    plain = str(value).strip()  # what is remembered must not be longer than a number or a word for none
+    try:
+        return _number(plain)
+    except _Strange:
+        drift("number", plain)
         return None
-    number = Decimal(written)
+
+
+@lru_cache(_MOST_FAMILIAR)
+def _number(plain: str) -> Decimal | None:
+    if not _NUMBER.fullmatch(plain):
+        if plain and plain.lower() not in _NO_NUMBER:
+            raise _Strange
+        return None
+    number = Decimal(plain)
     if abs(number) >= _TOO_MUCH:
-        drift("number", written)
-        return None
+        raise _Strange
     return abs(number) if number.is_zero() else number
 
 
 def whole(value: object) -> int | None:
     """Return a quantity in units; what is not a whole number is none."""
     number = decimal(value)
-    if number is None or number != number.to_integral_value():
+    if number is None:
         return None
-    return int(number)
+    found = int(number)
+    return found if found == number else None
 
 
 def moment(value: object) -> datetime | None:
     """Return a time, in UTC, of any of the forms in which the broker tells Indian time; the unreadable is none."""
-    written = text(value)
+    written = familiar(value)
     if written is None:
         return None
+    try:
+        return _moment(written)
+    except _Strange:
+        drift("time", re.sub(r"\d", "0", written))
+        return None
+
+
+@lru_cache(_MOST_FAMILIAR)
+def _moment(written: str) -> datetime:
     try:
         found = _read_moment(written)
     except ValueError:
         found = None
     if found is None:
-        drift("time", re.sub(r"\d", "0", written))
-        return None
+        raise _Strange
     return found.astimezone(UTC)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.broker import words
 from app.broker.answers import Row, lowered
-from app.broker.values import decimal, moment, text, whole
+from app.broker.values import decimal, familiar, moment, text, whole
 from app.problems import BrokerFault
 from app.trading import Funds, Holding, Listing, Order, OrderState, OrderStatus, Position, Profile, Trade
 
@@ -34,7 +34,7 @@ class BookRow:
 
 def book_row(row: Row, correlation_field: str) -> BookRow:
     """Read one row of the order book; `correlation_field` is where the broker may echo what an order was given."""
-    owners = (text(row.get(name)) for name in ("userid", "actid"))
+    owners = (familiar(row.get(name)) for name in ("userid", "actid"))
     return BookRow(
         order=order(row),
         correlation=_correlation(row, correlation_field),
@@ -46,7 +46,7 @@ def book_row(row: Row, correlation_field: str) -> BookRow:
 
 def echoed(rows: list[Row], order_no: str, correlation_field: str) -> str | None:
     """Return the correlation in the history of an order, none where no row of it has one."""
-    own = (row for row in rows if text(row.get("orderno")) == order_no)
+    own = (row for row in rows if familiar(row.get("orderno")) == order_no)
     return next((found for row in own if (found := _correlation(row, correlation_field))), None)
 
 
@@ -56,9 +56,9 @@ def order(row: Row) -> Order:
     quantity, filled = whole(row.get("qty")), whole(row.get("fillshares"))
     status = words.order_status(row.get("orderstatus"))
     return Order(
-        order_no=text(row.get("orderno")),
-        exchange=text(row.get("exchange")),
-        trading_symbol=text(row.get("tradingsymbol")),
+        order_no=familiar(row.get("orderno")),
+        exchange=familiar(row.get("exchange")),
+        trading_symbol=familiar(row.get("tradingsymbol")),
         transaction_type=words.transaction_type(row.get("transtype") or row.get("trantype")),
         quantity=quantity,
         filled_quantity=filled,
@@ -71,9 +71,9 @@ def order(row: Row) -> Order:
         variety=words.variety(row.get("ordertype")),
         validity=words.validity(row.get("ret")),
         status=status,
-        status_text=text(row.get("orderstatus")),
-        rejection_reason=text(row.get("rejectedreason")),
-        exchange_order_id=text(row.get("exchorderid")),
+        status_text=familiar(row.get("orderstatus")),
+        rejection_reason=familiar(row.get("rejectedreason")),
+        exchange_order_id=familiar(row.get("exchorderid")),
         placement_id=None,
         placed_at=moment(row.get("ordertime")),
     )
@@ -99,10 +99,10 @@ def trade(row: Row) -> Trade:
     """Read one row of the trade book: `fillqty` is this fill, `fillshares` all fills so far."""
     _must_name(row, "fillid", "orderno")
     return Trade(
-        trade_id=text(row.get("fillid")),
-        order_no=text(row.get("orderno")),
-        exchange=text(row.get("exchange")),
-        trading_symbol=text(row.get("tradingsymbol")),
+        trade_id=familiar(row.get("fillid")),
+        order_no=familiar(row.get("orderno")),
+        exchange=familiar(row.get("exchange")),
+        trading_symbol=familiar(row.get("tradingsymbol")),
         transaction_type=words.transaction_type(row.get("transtype") or row.get("trantype")),
         product=words.product(row.get("product")),
         quantity=whole(row.get("fillqty")),
@@ -127,9 +127,9 @@ def position(row: Row) -> Position:
     """Read one position; the product is a raw letter, `"NaN"` and blanks are none."""
     _must_name(row, "tradingsymbol", "token", "formattedinsname")
     return Position(
-        exchange=text(row.get("exchange")),
-        trading_symbol=text(row.get("tradingsymbol")),
-        token=text(row.get("token")),
+        exchange=familiar(row.get("exchange")),
+        trading_symbol=familiar(row.get("tradingsymbol")),
+        token=familiar(row.get("token")),
         product=words.product(row.get("product")),
         net_quantity=whole(row.get("netqty")),
         buy_quantity=whole(row.get("netbuyqty")),
@@ -188,7 +188,7 @@ def profile(rows: list[Row]) -> Profile:
 
 
 def _correlation(row: Row, field: str) -> str | None:
-    return text(row.get(field.lower())) if field else None
+    return familiar(row.get(field.lower())) if field else None
 
 
 def _must_name(row: Row, *fields: str) -> None:

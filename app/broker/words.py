@@ -1,8 +1,9 @@
 """The broker's words for things of the trade, and ours (contract of the broker, docs/broker.md "Words")."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
-from app.broker.values import drift, text
+from app.broker.values import drift, familiar
 from app.trading import OrderStatus, OrderType, Product, TransactionType, Validity, Variety
 
 _TRANSACTION_TYPES = {
@@ -62,7 +63,7 @@ def variety(value: object) -> str | None:
 
 def order_status(value: object) -> OrderStatus:
     """Return our word for a status; one that we have not met is `UNKNOWN`, which is not final."""
-    written = text(value)
+    written = familiar(value)
     status = _STATUSES.get(_plain(written or ""))
     if status is None and written:
         drift("status", written)
@@ -76,7 +77,7 @@ def says_expired(status_text: str | None) -> bool:
 
 def _ours(kind: str, table: Mapping[str, str], value: object) -> str | None:
     """Return our word, or the broker's as it came where we have none."""
-    written = text(value)
+    written = familiar(value)
     if written is None:
         return None
     ours = table.get(_plain(written))
@@ -85,5 +86,6 @@ def _ours(kind: str, table: Mapping[str, str], value: object) -> str | None:
     return ours or written
 
 
+@lru_cache(1024)
 def _plain(written: str) -> str:
     return written.lower().replace(" ", "").replace("_", "").replace("-", "")

@@ -41,8 +41,18 @@ def read_settings() -> Settings:
     except UnreadableFile as error:
         fail(str(error))
     except ValidationError as error:
-        for each in error.errors(include_input=False, include_context=False):
-            name = ".".join(str(part) for part in each["loc"][:1]).upper()
-            message = each["msg"].removeprefix("Value error, ")
-            complain(f"{name}: {message}" if name else message)
+        for sentence in refusals(error):
+            complain(sentence)
         fail("The settings are not usable; docs/settings.md explains each.")
+
+
+def refusals(error: Exception) -> list[str]:
+    """Return what is wrong with settings, a sentence each, without any value."""
+    if not isinstance(error, ValidationError):
+        return [str(error)]
+    told = []
+    for each in error.errors(include_input=False, include_context=False):
+        name = ".".join(str(part) for part in each["loc"][:1]).upper()
+        message = each["msg"].removeprefix("Value error, ")
+        told.append(f"{name}: {message}" if name else message)
+    return told

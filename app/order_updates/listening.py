@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Never
 from uuid import UUID
 
+from app import measures
 from app.clock import Clock, monotonic, random_bytes
 from app.db import Database, Transaction
 from app.observability import logger
@@ -70,12 +71,14 @@ class Listeners:
         listener.ends_at = monotonic() + life.total_seconds()
         topic.listeners.add(listener)
         self._count += 1
+        measures.streams_changed(+1)
         if self._is_stopping:
             listener.end(RECONNECT)
         try:
             yield listener
         finally:
             self._count -= 1
+            measures.streams_changed(-1)
             topic.listeners.discard(listener)
             if not topic.listeners and self._topics.get(place.user_id) is topic:
                 del self._topics[place.user_id]

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Never
 
+from app import measures
 from app.db import Database
 from app.observability import logger
 from app.order_updates import looks_store
@@ -56,11 +57,14 @@ class Polling:
             async with asyncio.timeout(_LOOK_DEADLINE):
                 await read_book(await self._investor(claimed.user_id))
         except BrokerSessionExpired:
+            measures.book_polled("session-expired")
             await self._put_off(claimed, None)  # until he has signed in again
         except (Problem, TimeoutError) as problem:
+            measures.book_polled("put-off")
             _log.debug("look_put_off", user=claimed.user_id, reason=getattr(problem, "slug", "deadline"))
             await self._put_off(claimed, _wait_of(problem))
         else:
+            measures.book_polled("done")
             async with self._db.transaction() as tx:
                 await looks_store.release(tx, claimed, self._pace, _LEASE)
 

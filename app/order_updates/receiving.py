@@ -12,6 +12,7 @@ from typing import Never, TypeVar
 
 from pydantic import SecretStr
 
+from app import measures
 from app.broker.checksum import is_posted_by_broker
 from app.db import Database
 from app.observability import logger
@@ -41,8 +42,11 @@ class Hints:
 
     def post(self, token: str, body: bytes) -> None:
         """Take what came to the address with this token; what carries the broker's checksum must carry a right one."""
-        if not _is_forged(body, self._api_secret):
-            self._add(self._posted, token_hash(token))
+        if _is_forged(body, self._api_secret):
+            measures.webhook_posted("forged")
+            return
+        measures.webhook_posted("taken")
+        self._add(self._posted, token_hash(token))
 
     def acted(self, user_id: str) -> None:
         """Take that something was done in a user's name."""

@@ -56,7 +56,7 @@ async def stream_order_updates(
     listeners = cast("Listeners", request.state.listeners)
     listeners.refuse_if_full(caller.user_id)
     say_nothing()  # of the limits: to look would cost as much as the stream
-    place = Place(caller.user_id, caller.session.id, caller.last_event, caller.session.freshness.epoch)
+    place = Place(caller.user_id, caller.session.id, caller.last_event, caller.freshness.epoch)
     return EventStream(listeners, place, after, state["settings"].order_stream_heartbeat.total_seconds())
 
 

@@ -26,9 +26,17 @@ async def ask_for_book(investor: Investor) -> Reading[list[BookRow]]:
 async def read_book(investor: Investor) -> Reading[list[BookRow]]:
     """Return the book of the day as the broker has it, and write down what of it is new."""
     reading = await ask_for_book(investor)
-    sight = Sight(investor.user_id, reading.answer, trading_day(reading.as_of), investor.last_event)
-    known = await record_sight(investor.db, sight)
-    return Reading([_attributed(row, known.get(row.order.order_no or "")) for row in reading.answer], reading.as_of)
+    day = trading_day(reading.as_of)
+    under = None if investor.version is None else (*investor.version, day.toordinal())
+    same: list[BookRow] | None = investor.unchanged.recall(investor.user_id, reading.answer, under)
+    if same is not None:
+        return Reading(same, reading.as_of)
+    sight = Sight(investor.user_id, reading.answer, day, investor.last_event)
+    seen = await record_sight(investor.db, sight)
+    rows = [_attributed(row, seen.known.get(row.order.order_no or "")) for row in reading.answer]
+    if not seen.had_news:
+        investor.unchanged.keep(investor.user_id, reading.answer, under, rows)
+    return Reading(rows, reading.as_of)
 
 
 async def find_row(investor: Investor, order_no: str) -> BookRow:

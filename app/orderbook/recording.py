@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from app import measures
 from app.broker.wire import BookRow
 from app.db import Database, Transaction
 from app.orderbook import events_store, store
@@ -44,16 +45,25 @@ async def find_known(tx: Transaction, sight: Sight) -> dict[str, SeenOrder]:
     return await store.find_seen(tx, sight.user_id, sight.numbers, open_before=sight.day)
 
 
-async def record_sight(db: Database, sight: Sight) -> dict[str, SeenOrder]:
+@dataclass(frozen=True)
+class Recorded:
+    """What was known before a sight, and whether it had anything new."""
+
+    known: dict[str, SeenOrder]
+    had_news: bool
+
+
+async def record_sight(db: Database, sight: Sight) -> Recorded:
     """Write down what is new in a sight, tell all replicas, and return what was known before."""
     async with db.reading() as tx:
         known = await find_known(tx, sight)
-    if _news(sight, known, {}):
+    had_news = bool(_news(sight, known, {}))
+    if had_news:
         async with db.transaction() as tx:
             has_events = await write_sight(tx, sight, known)
         if has_events:
             await announce(db, sight.user_id)
-    return known
+    return Recorded(known, had_news)
 
 
 async def write_sight(
@@ -74,6 +84,7 @@ async def write_sight(
         return False
     await events_store.insert_events(tx, sight.user_id, last - len(changes), changes)
     await events_store.note_open(tx, sight.user_id)
+    measures.events_written(len(changes))
     return bool(changes)
 
 

@@ -10,10 +10,12 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Date,
     Row,
     Text,
     Uuid,
     and_,
+    bindparam,
     case,
     exists,
     false,
@@ -66,6 +68,13 @@ _OPEN = [str(status) for status in OrderStatus if not status.is_final]
 _NOTHING_OF_ITS_STATE: Mapping[str, None] = dict.fromkeys(("quantity", "status", "rejection_reason", "shown"))
 
 
+_of_user = bindparam("of_user", type_=Text)
+_is_among = _seen.order_no == func.any(bindparam("numbers", type_=ARRAY(Text)))  # one value and not thousands
+_is_left_open = and_(_seen.status.in_(_OPEN), _seen.trading_day < bindparam("before", type_=Date))
+_FIND = select(*_COLUMNS).where(_seen.user_id == _of_user, _is_among)
+_FIND_OR_OPEN = select(*_COLUMNS).where(_seen.user_id == _of_user, or_(_is_among, _is_left_open))
+
+
 async def find_seen(
     tx: AsyncConnection, user_id: str, order_nos: Iterable[str], *, open_before: date | None = None
 ) -> dict[str, SeenOrder]:
@@ -73,19 +82,24 @@ async def find_seen(
 
     With a trading day, also of those that stood open on an earlier one.
     """
-    numbers = literal(sorted(set(order_nos)), ARRAY(Text))  # one value and not thousands
-    wanted: ColumnElement[bool] = _seen.order_no == func.any(numbers)
-    if open_before is not None:
-        wanted = or_(wanted, and_(_seen.status.in_(_OPEN), _seen.trading_day < open_before))
-    rows = await tx.execute(select(*_COLUMNS).where(_seen.user_id == user_id, wanted))
+    given: dict[str, object] = {"of_user": user_id, "numbers": sorted(set(order_nos))}
+    if open_before is None:
+        rows = await tx.execute(_FIND, given)
+    else:
+        rows = await tx.execute(_FIND_OR_OPEN, given | {"before": open_before})
     return {row.order_no: _seen_order(row) for row in rows}
+
+
+_ORDERS_OF = (
+    select(*_COLUMNS)
+    .where(_seen.intent_id == func.any(bindparam("from_intents", type_=ARRAY(Uuid))))
+    .order_by(_seen.order_no)
+)
 
 
 async def orders_of(tx: AsyncConnection, intent_ids: Iterable[UUID]) -> dict[UUID, list[SeenOrder]]:
     """Return the orders that came from each of these placements, by number."""
-    rows = await tx.execute(
-        select(*_COLUMNS).where(_seen.intent_id.in_(sorted(set(intent_ids)))).order_by(_seen.order_no)
-    )
+    rows = await tx.execute(_ORDERS_OF, {"from_intents": sorted(set(intent_ids))})
     found: dict[UUID, list[SeenOrder]] = {}
     for row in rows:
         found.setdefault(row.intent_id, []).append(_seen_order(row))
@@ -135,12 +149,39 @@ def has_open(user_id: str) -> ColumnElement[bool]:
     return is_his
 
 
+_SHOWN_ON = select(_seen.order_no).where(
+    _seen.user_id == _of_user, _seen.trading_day == bindparam("on_day"), _seen.status.is_not(None)
+)
+
+
 async def shown_on(tx: AsyncConnection, user_id: str, day: date) -> set[str]:
     """Return the orders that a book of this trading day has shown: a later one without them is not the whole book."""
-    found = await tx.scalars(
-        select(_seen.order_no).where(_seen.user_id == user_id, _seen.trading_day == day, _seen.status.is_not(None))
+    return set(await tx.scalars(_SHOWN_ON, {"of_user": user_id, "on_day": day}))
+
+
+_numbers, _intent_id = bindparam("numbers", type_=ARRAY(Text)), bindparam("of_intent", type_=Uuid)
+_number = func.unnest(_numbers).column_valued("number")
+_named = upsert(seen_orders).from_select(
+    ["user_id", "order_no", "trading_day", "intent_id", "exchange", "first_seen_at", "last_changed_at"],
+    select(
+        _of_user, _number, bindparam("on_day", type_=Date), _intent_id,
+        bindparam("at_exchange", type_=Text), func.now(), func.now(),
+    ).order_by(_number),
+)  # fmt: skip
+_attached = (
+    _named.on_conflict_do_update(
+        index_elements=[_seen.user_id, _seen.order_no],
+        set_={
+            "intent_id": func.coalesce(_seen.intent_id, _named.excluded.intent_id),
+            "exchange": func.coalesce(_seen.exchange, _named.excluded.exchange),
+        },
     )
-    return set(found)
+    .returning(*_COLUMNS)
+    .cte("attached")
+)
+_its_own = select(_attached).where(_attached.c.intent_id == _intent_id)
+_its_others = select(*_COLUMNS).where(_seen.intent_id == _intent_id, _seen.order_no != func.all(_numbers))
+_ATTACH = _its_own.union_all(_its_others).order_by("order_no")
 
 
 async def attach(
@@ -150,25 +191,16 @@ async def attach(
     order_nos: Iterable[str],
     intent_id: UUID,
     exchange: str | None = None,
-) -> None:
-    """Write down which placement these orders came from, and its exchange; an order that has one keeps it."""
-    numbers = sorted(set(order_nos))
-    if not numbers:
-        return
-    written = upsert(seen_orders).values([
-        {"user_id": user_id, "order_no": number, "trading_day": day, "intent_id": intent_id, "exchange": exchange,
-         "first_seen_at": func.now(), "last_changed_at": func.now()}
-        for number in numbers
-    ])  # fmt: skip
-    await tx.execute(
-        written.on_conflict_do_update(
-            index_elements=[_seen.user_id, _seen.order_no],
-            set_={
-                "intent_id": func.coalesce(_seen.intent_id, written.excluded.intent_id),
-                "exchange": func.coalesce(_seen.exchange, written.excluded.exchange),
-            },
-        )
-    )
+) -> list[SeenOrder]:
+    """Write down which placement these orders came from, and its exchange; an order that has one keeps it.
+
+    Returns all orders of the placement that are known now, by number: its book may have shown others before.
+    """
+    given = {
+        "of_user": user_id, "numbers": sorted(set(order_nos)), "on_day": day, "of_intent": intent_id,
+        "at_exchange": exchange,
+    }  # fmt: skip
+    return [_seen_order(row) for row in await tx.execute(_ATTACH, given)]
 
 
 async def remember_history(tx: AsyncConnection, user_id: str, order_no: str, correlation: str | None) -> None:

@@ -4,12 +4,12 @@ Between the two transactions nothing is held. Whatever breaks in between leaves 
 reconciler finds out what became; nobody ever sends it again (docs/decisions/0006).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
+from app import measures
 from app.broker.permits import Clearance
 from app.broker.verdicts import NOT_SENT, Verdict, refused
 from app.clock import monotonic
@@ -17,15 +17,15 @@ from app.db import Database, Transaction
 from app.limits import Category, Demand, Permit, Urgency
 from app.observability import logger
 from app.orderbook import store as orderbook
-from app.orders import store
+from app.orders import acting_store, store
 from app.orders.intents import NOT_STORED, Action, Beginning, Intent, ResolvedBy
+from app.orders.judging import find_done, find_done_or_judge
 from app.orders.turns import Turns
 from app.orders.underway import Underway
-from app.problems import IdempotencyKeyInUse, IdempotencyKeyReused, PlacementUnresolved, Problem, TemporarilyUnavailable
+from app.orders.wishes import Done, Wish
+from app.problems import Problem, TemporarilyUnavailable
 from app.safeguards import watches
-from app.safeguards.audit import Ledger
-from app.safeguards.blocks import refuse_if_blocked
-from app.safeguards.caps import caps_of, refuse_over_cap
+from app.safeguards.audit import Fact, Held, Ledger
 from app.safeguards.halts import refuse_if_halted
 from app.safeguards.idempotency import Repeatable
 from app.safeguards.ratelimit import RateLimiter
@@ -41,49 +41,6 @@ _MARGIN = timedelta(seconds=2)
 """Beyond the deadline, for a sender that still has to write its outcome down."""
 _ACCEPTED_LOOK = timedelta(seconds=2)
 """The broker says Ok before its risk system has looked; a late refusal is found by a look at the book."""
-
-
-@dataclass(frozen=True)
-class Risk:
-    """What halts and caps have to know; `value` in rupees, none where it can't be told. A cancel has none."""
-
-    quantity: int | None = None
-    value: Decimal | None = None
-    is_new_order: bool = False
-
-
-Send = Callable[[Clearance, str | None], Awaitable[Verdict]]
-"""Lets the bytes go, given leave for it and our correlation."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One thing to be done for one investor.
-
-    With `refuses_twin` an order of the same `likeness` whose outcome nobody knows stands in its way. What is no news
-    was wanted before, and quickens no looks at the book. Where the outcome is `known` already, nothing is sent.
-    """
-
-    action: Action
-    terms: Mapping[str, Any]
-    send: Send
-    likeness: bytes
-    risk: Risk | None = None
-    repeatable: Repeatable | None = None
-    order_no: str | None = None
-    exchanges: tuple[str, ...] = ()
-    known: Verdict | None = None
-    refuses_twin: bool = False
-    is_news: bool = True
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of a wish; a replay did nothing."""
-
-    intent: Intent
-    is_replay: bool = False
-    is_session_dead: bool = False
 
 
 class Actor:
@@ -114,8 +71,7 @@ class Actor:
         Raises `IdempotencyKeyReused` for another request, `IdempotencyKeyInUse` while the first may still answer.
         """
         async with self._db.reading() as tx:
-            earlier = await store.find_by_key(tx, investor.user_id, repeatable.key)
-        return _replayed(earlier, repeatable) if earlier else None
+            return await find_done(tx, investor.user_id, repeatable)
 
     async def refuse_halted(self, user_id: str) -> None:
         """Raise `TradingHalted` before anything is read for nothing; it is judged again where it counts."""
@@ -134,15 +90,14 @@ class Actor:
         intent: Intent | None = None
         try:
             async with self._turns.take(investor.user_id), self._db.transaction() as tx:
-                await self.ledger.lock(tx, investor.user_id)
-                earlier = await self._find_earlier(tx, investor, wish)
+                held = await self.ledger.hold(tx, investor.user_id)
+                earlier = await find_done_or_judge(tx, investor.user_id, wish, self._settings)
                 if earlier:
                     return earlier
-                await self._judge(tx, investor, wish)
                 bearer = investor.bearer()
                 permit = await self._permit(investor, wish)
                 write_by = monotonic() + _SEND_WINDOW.total_seconds()  # before the store's clock begins to count
-                intent = await self._intend(tx, investor, wish)
+                intent = await self._intend(tx, held, investor, wish)
         except TemporarilyUnavailable:
             if intent:  # committed perhaps, and only the word of it lost: certainly nothing has been sent, nor will be
                 await self._stored(intent, refused(NOT_SENT))
@@ -161,30 +116,8 @@ class Actor:
         demand = Demand(Category.ORDER, investor.user_id, wish.exchanges, urgency)
         return Permit(demand, monotonic()) if wish.known else await self._limiter.take(demand)
 
-    async def _find_earlier(self, tx: Transaction, investor: Investor, wish: Wish) -> Done | None:
-        if wish.repeatable is None:
-            return None
-        earlier = await store.find_by_key(tx, investor.user_id, wish.repeatable.key)
-        return _replayed(earlier, wish.repeatable) if earlier else None
-
-    async def _judge(self, tx: Transaction, investor: Investor, wish: Wish) -> None:
-        """Refuse what halts, caps and an equal unknown order forbid; read now, never from memory."""
-        if wish.risk:
-            await refuse_if_halted(tx, investor.user_id)
-            await refuse_if_blocked(tx, investor.user_id)
-            if wish.risk.quantity is not None:
-                await self._judge_caps(tx, investor.user_id, wish.risk)
-        if wish.refuses_twin and (twin := await store.find_unknown_like(tx, investor.user_id, wish.likeness)):
-            raise PlacementUnresolved(placementId=str(twin))
-
-    async def _judge_caps(self, tx: Transaction, user_id: str, risk: Risk) -> None:
-        caps = await caps_of(tx, user_id, self._settings)
-        is_counted = risk.is_new_order and caps.orders_per_day is not None
-        orders_today = await store.count_today(tx, user_id) if is_counted else None
-        refuse_over_cap(caps, quantity=risk.quantity or 0, value=risk.value, orders_today=orders_today)
-
-    async def _intend(self, tx: Transaction, investor: Investor, wish: Wish) -> Intent:
-        intent = await store.begin(
+    async def _intend(self, tx: Transaction, held: Held, investor: Investor, wish: Wish) -> Intent:
+        intent = await acting_store.begin(
             tx,
             Beginning(
                 user_id=investor.user_id,
@@ -195,18 +128,11 @@ class Actor:
                 order_no=wish.order_no,
                 send_window=_SEND_WINDOW,
                 patience=self._patience,
+                is_news=wish.is_news,
             ),
         )
-        if wish.is_news:
-            await watches.watch_from(tx, investor.user_id, intent.doubtful_at)
         facts = _flat(intent.wanted) | {"intent": str(intent.id), "correlation": intent.correlation}
-        await self.ledger.write(
-            tx,
-            investor.user_id,
-            f"{wish.action.lower()}-intended",
-            actor=investor.user_id,
-            facts=facts,
-        )
+        await held.write(f"{wish.action.lower()}-intended", actor=investor.user_id, facts=facts, at=intent.now)
         return intent
 
     async def _conclude(self, investor: Investor, intent: Intent, verdict: Verdict) -> Done:
@@ -214,20 +140,21 @@ class Actor:
         settled = await self._stored(intent, verdict) or await self._stored(intent, verdict)  # a lost connection is one
         self._acted(investor.user_id)
         if settled is None:
+            measures.outcome_not_stored()
             _log.error(
                 NOT_STORED, intent=str(intent.id), outcome=verdict.outcome, order_nos=list(verdict.order_nos),
                 reason=verdict.reason,
             )  # fmt: skip
             return Done(replace(intent, state=Outcome.UNKNOWN, reason=NOT_STORED))
         is_dead = verdict.is_session_dead and await self._is_token_dead(investor, verdict)
-        return Done(settled, is_session_dead=is_dead)
+        return replace(settled, is_session_dead=is_dead)
 
-    async def _stored(self, intent: Intent, verdict: Verdict) -> Intent | None:
+    async def _stored(self, intent: Intent, verdict: Verdict) -> Done | None:
         """Return the intent with its outcome, none where the database is away."""
         try:
             async with self._db.transaction() as tx:
-                await self.ledger.lock(tx, intent.user_id)  # first, as everywhere: nobody waits in a circle
-                return await self._settle(tx, intent, verdict)
+                held = await self.ledger.hold(tx, intent.user_id)  # first, as everywhere: nobody waits in a circle
+                return await self._settle(tx, held, intent, verdict)
         except TemporarilyUnavailable:
             return None
 
@@ -242,14 +169,15 @@ class Actor:
             _log.warning("broker_session_not_judged", user=investor.user_id, reason=problem.slug)  # the next call does
             return not verdict.is_session_doubted
 
-    async def _settle(self, tx: Transaction, intent: Intent, verdict: Verdict) -> Intent:
+    async def _settle(self, tx: Transaction, held: Held, intent: Intent, verdict: Verdict) -> Done:
         is_seen_through = intent.action is not Action.PLACE and verdict.outcome is Outcome.ACCEPTED
         is_watched = verdict.is_watched and not is_seen_through
-        settled = await store.settle(
+        settled = await acting_store.settle(
             tx, intent.id, verdict.outcome, verdict.reason, ResolvedBy.BROKER, is_watched=is_watched
         )
+        orders = None
         if intent.action is Action.PLACE and verdict.order_nos:
-            await orderbook.attach(
+            orders = await orderbook.attach(
                 tx, intent.user_id, intent.trading_day, verdict.order_nos, intent.id, intent.terms["exchange"]
             )
         if is_watched:
@@ -259,10 +187,11 @@ class Actor:
         if settled is None:  # the reconciler was faster and knows better
             for number in verdict.order_nos:
                 facts = {"intent": str(intent.id), "orderNo": number}
-                await self.ledger.write(tx, intent.user_id, "order-named-late", actor="service", facts=facts)
-            return await store.find_any(tx, intent.id) or intent
-        await self.write_outcome(tx, intent, verdict.outcome, verdict.reason, verdict.order_nos)
-        return settled
+                await held.write("order-named-late", actor="service", facts=facts)
+            return Done(await store.find_any(tx, intent.id) or intent, orders=orders)
+        action, said = _outcome(intent, verdict.outcome, verdict.reason, verdict.order_nos)
+        await held.write(action, actor="service", facts=said, at=settled.now)
+        return Done(settled, orders=orders)
 
     async def want_cancelled(self, tx: Transaction, intent: Intent) -> None:
         """Have whatever turns up of an unknown placement cancelled."""
@@ -276,21 +205,17 @@ class Actor:
         self, tx: Transaction, intent: Intent, outcome: Outcome, reason: str | None, order_nos: tuple[str, ...]
     ) -> None:
         """Write into the ledger what became of an intent."""
-        facts = {
-            "intent": str(intent.id),
-            "outcome": outcome,
-            "reason": reason,
-            "orderNos": " ".join(order_nos) or None,
-        }
-        await self.ledger.write(tx, intent.user_id, f"{intent.action.lower()}-outcome", actor="service", facts=facts)
+        action, facts = _outcome(intent, outcome, reason, order_nos)
+        await self.ledger.write(tx, intent.user_id, action, actor="service", facts=facts)
 
 
-def _replayed(earlier: Intent, repeatable: Repeatable) -> Done:
-    if earlier.fingerprint != repeatable.fingerprint:
-        raise IdempotencyKeyReused
-    if earlier.is_under_way:
-        raise IdempotencyKeyInUse(headers={"Retry-After": "1"}, placementId=str(earlier.id))
-    return Done(earlier, is_replay=True)
+def _outcome(
+    intent: Intent, outcome: Outcome, reason: str | None, order_nos: tuple[str, ...]
+) -> tuple[str, dict[str, Fact]]:
+    """Return how the ledger tells what became of an intent: the row's action and facts."""
+    named = " ".join(order_nos) or None
+    facts: dict[str, Fact] = {"intent": str(intent.id), "outcome": outcome, "reason": reason, "orderNos": named}
+    return f"{intent.action.lower()}-outcome", facts
 
 
 def _flat(terms: Mapping[str, Any]) -> dict[str, str | int | None]:

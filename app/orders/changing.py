@@ -18,9 +18,10 @@ from app.orderbook.reading import find_row, read_book
 from app.orderbook.store import SeenOrder
 from app.ordering import Exchange, OrderChange, OrderTerms, canonical, price_refusals
 from app.orders import store
-from app.orders.acting import Actor, Done, Risk, Wish
+from app.orders.acting import Actor
 from app.orders.intents import BEFORE, Action, Intent, likeness
 from app.orders.refusing import allowance_refusals, refuse
+from app.orders.wishes import Done, Risk, Wish
 from app.problems import InvalidRequest, NotFound, Problem, RateLimited, TemporarilyUnavailable
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor

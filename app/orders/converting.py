@@ -4,9 +4,10 @@ from app.broker.gateway import Gateway
 from app.broker.permits import Clearance
 from app.broker.verdicts import Verdict
 from app.ordering import Conversion, canonical, conversion_refusals
-from app.orders.acting import Actor, Done, Risk, Wish
+from app.orders.acting import Actor
 from app.orders.intents import BEFORE, Action, likeness
 from app.orders.refusing import conversion_allowance_refusals, refuse
+from app.orders.wishes import Done, Risk, Wish
 from app.problems import BrokerFault, BrokerRateLimited, BrokerTimeout, BrokerUnavailable
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller, Investor

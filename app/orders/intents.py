@@ -96,6 +96,8 @@ class Beginning:
     send_window: timedelta
     patience: timedelta
     """From `send_by` until the sender is no longer waited for."""
+    is_news: bool = True
+    """What is none was wanted before, and quickens no looks at the book."""
 
 
 @dataclass(frozen=True)

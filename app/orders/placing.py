@@ -3,9 +3,10 @@
 from app.broker.permits import Clearance
 from app.broker.verdicts import Verdict
 from app.ordering import NewOrder, canonical, price_refusals
-from app.orders.acting import Actor, Done, Risk, Wish
+from app.orders.acting import Actor
 from app.orders.intents import Action, likeness
 from app.orders.refusing import allowance_refusals, refuse
+from app.orders.wishes import Done, Risk, Wish
 from app.safeguards.idempotency import repeatable
 from app.sessions.asking import Caller
 from app.settings import Settings
@@ -28,9 +29,8 @@ async def place_order(actor: Actor, caller: Caller, settings: Settings, order: N
         terms=terms.model_dump(mode="json"),
         send=send,
         likeness=likeness(canonical(terms)),
-        risk=Risk(terms.quantity, terms.value, is_new_order=True),
+        risk=Risk(terms.quantity, terms.value, is_new_order=True, refuses_twin=not order.allow_duplicate),
         repeatable=request,
         exchanges=(terms.exchange,),
-        refuses_twin=not order.allow_duplicate,
     )
     return await actor.do(caller, wish)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from app import measures
 from app.broker.gateway import Gateway
 from app.clock import trading_day
 from app.db import Database, Transaction
@@ -19,7 +20,7 @@ from app.orderbook.attributing import by_correlation, is_clean, recognised, susp
 from app.orderbook.reading import ask_for_book
 from app.orderbook.recording import Sight, announce, find_known, write_sight
 from app.orderbook.store import SeenOrder
-from app.orders import store
+from app.orders import acting_store, store
 from app.orders.acting import Actor
 from app.orders.following import Found, conversion_outcome, order_outcome
 from app.orders.intents import (
@@ -100,7 +101,9 @@ class Reconciler:
         return found, now
 
     async def _given_up(self, tx: Transaction, intent: Intent) -> Intent:
-        settled = await store.settle(tx, intent.id, Outcome.UNKNOWN, SENDER_LOST, ResolvedBy.BROKER, is_watched=True)
+        settled = await acting_store.settle(
+            tx, intent.id, Outcome.UNKNOWN, SENDER_LOST, ResolvedBy.BROKER, is_watched=True
+        )
         await self._actor.write_outcome(tx, intent, Outcome.UNKNOWN, SENDER_LOST, ())
         return settled or intent
 
@@ -182,6 +185,7 @@ class Reconciler:
                 await self._weigh_absence(tx, intent, book)
             return
         if intent.state == Outcome.REFUSED:
+            measures.refused_order_found()
             _log.error("refused_order_found", intent=str(intent.id), order_nos=[each.order_no for each in orders])
         if intent.state != Outcome.ACCEPTED:
             await self._settle(tx, intent, Outcome.ACCEPTED, None, is_watched=True, orders=orders)
@@ -217,7 +221,7 @@ class Reconciler:
         is_watched: bool,
         orders: list[SeenOrder] | None = None,
     ) -> None:
-        if await store.settle(tx, intent.id, outcome, reason, ResolvedBy.BOOK, is_watched=is_watched):
+        if await acting_store.settle(tx, intent.id, outcome, reason, ResolvedBy.BOOK, is_watched=is_watched):
             numbers = tuple(each.order_no for each in orders or [])
             await self._actor.write_outcome(tx, intent, outcome, reason, numbers)
             _log.info("found_out", intent=str(intent.id), action=intent.action, outcome=outcome, reason=reason)

@@ -9,13 +9,14 @@ from app.broker.gateway import Gateway
 from app.dependencies import State
 from app.orderbook import reading as orderbook
 from app.ordering import Conversion, NewOrder, OrderChange, OrderTerms, price_refusals
-from app.orders.acting import Actor, Done
+from app.orders.acting import Actor
 from app.orders.changing import cancel_all, cancel_order, modify_order
 from app.orders.converting import convert_position
 from app.orders.placing import place_order
 from app.orders.refusing import refuse
 from app.orders.schemas import Cancellations, Placement
 from app.orders.telling import cancelled, told
+from app.orders.wishes import Done
 from app.problem_answers import BROKER_ACT, BROKER_READ, NEW_RISK, answers, may_stay_unknown
 from app.problems import CrossSiteRequest, InvalidRequest, NotFound, OrderRefused, PlacementUnresolved
 from app.safeguards.idempotency import read_key, required

@@ -5,7 +5,7 @@ from uuid import UUID
 from app.broker.verdicts import is_order_no
 from app.db import Database, Transaction
 from app.orderbook import store as orderbook
-from app.orders import store
+from app.orders import acting_store, store
 from app.orders.intents import Action, Intent, ResolvedBy, Unknowns
 from app.safeguards import watches
 from app.safeguards.audit import Ledger
@@ -49,7 +49,7 @@ async def settle_by_hand(
         await ledger.lock(tx, intent.user_id)
         intent = await store.find_any(tx, intent_id) or intent  # as it is now that nobody else can change it
         await _refuse_impossible(tx, intent, outcome, order_nos)
-        settled = await store.settle(
+        settled = await acting_store.settle(
             tx, intent_id, outcome, reason, ResolvedBy.OPERATOR, is_watched=intent.action is Action.PLACE
         )
         if settled is None:

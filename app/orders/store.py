@@ -1,134 +1,34 @@
-"""Intents in Postgres: what is about to be done at the broker, and what became of it, in the caller's transaction.
+"""Intents in Postgres, read, listed and annotated in the caller's transaction; acting_store.py begins and settles them.
 
 Every moment is the store's own clock, which all replicas share.
 """
 
-import base64
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, Row, Select, and_, cast, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Date, Row, Select, Text, and_, bindparam, cast, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.clock import random_bytes
-from app.orders.intents import SENDING, Action, Beginning, Intent, Page, ResolvedBy, Unknowns
+from app.orders.intents import SENDING, Action, Intent, Page, Unknowns
 from app.paging import cursor_after, read_cursor
-from app.tables import intents, users
+from app.tables import intents
 from app.trading import Outcome
 
 _i = intents.c
-_COLUMNS = (
+COLUMNS = (
     _i.id, _i.user_id, _i.action, _i.fingerprint, _i.terms, _i.order_no, _i.correlation, _i.trading_day,
     _i.created_at, _i.doubtful_at, _i.state, _i.reason, _i.resolved_at, _i.is_watched, _i.candidates,
     _i.absent_since, _i.cancel_wanted_at, func.clock_timestamp().label("now"),
 )  # fmt: skip
-_TODAY = cast(func.timezone("Asia/Kolkata", func.now()), Date)
-
-
-async def begin(tx: AsyncConnection, beginning: Beginning) -> Intent:
-    """Write down an intent; its sender may let bytes go until `send_by`. What was read before is not shown again."""
-    await _raise_epoch(tx, beginning.user_id)
-    send_by = func.clock_timestamp() + beginning.send_window  # it may have waited for others of the user's
-    row = await tx.execute(
-        insert(intents)
-        .values(
-            id=UUID(bytes=random_bytes(16), version=4),
-            user_id=beginning.user_id,
-            action=beginning.action,
-            idempotency_key=beginning.repeatable.key if beginning.repeatable else None,
-            fingerprint=beginning.repeatable.fingerprint if beginning.repeatable else None,
-            terms=dict(beginning.terms),
-            likeness=beginning.likeness,
-            order_no=beginning.order_no,
-            correlation=_new_correlation() if beginning.action is Action.PLACE else None,
-            trading_day=_TODAY,
-            created_at=func.now(),
-            send_by=send_by,
-            doubtful_at=send_by + beginning.patience,
-            state=SENDING,
-            is_watched=True,
-        )
-        .returning(*_COLUMNS)
-    )
-    return _intent(row.one())
-
-
-async def find_by_key(tx: AsyncConnection, user_id: str, key: str) -> Intent | None:
-    return await _one(tx, select(*_COLUMNS).where(_i.user_id == user_id, _i.idempotency_key == key))
+"""In the order of an `Intent`."""
+_COUNT = len(COLUMNS)
+TODAY = cast(func.timezone("Asia/Kolkata", func.now()), Date)
 
 
 async def find(tx: AsyncConnection, user_id: str, intent_id: UUID) -> Intent | None:
     """Return an intent of this very user."""
-    return await _one(tx, select(*_COLUMNS).where(_i.user_id == user_id, _i.id == intent_id))
-
-
-async def find_unknown_like(tx: AsyncConnection, user_id: str, like: bytes) -> UUID | None:
-    """Return an equal order of the user's of which nobody knows what became, or that has not been answered at once."""
-    is_open = or_(_i.state == Outcome.UNKNOWN, and_(_i.state == SENDING, _i.send_by <= func.clock_timestamp()))
-    found: UUID | None = await tx.scalar(
-        select(_i.id).where(_i.user_id == user_id, _i.action == Action.PLACE, _i.likeness == like, is_open).limit(1)
-    )
-    return found
-
-
-async def count_today(tx: AsyncConnection, user_id: str) -> int:
-    """Return how many orders the user has placed on this trading day, whatever became of them."""
-    found = await tx.scalar(
-        select(func.count()).where(_i.user_id == user_id, _i.trading_day == _TODAY, _i.action == Action.PLACE)
-    )
-    return int(found or 0)
-
-
-async def settle(
-    tx: AsyncConnection,
-    intent_id: UUID,
-    outcome: Outcome,
-    reason: str | None,
-    by: ResolvedBy,
-    *,
-    is_watched: bool,
-) -> Intent | None:
-    """Write down what became of an intent, unless something better is known already; none if it is.
-
-    Unknown never overwrites what is known, a refusal never what was accepted; an acceptance overrides everything.
-    """
-    from_states = {
-        Outcome.UNKNOWN: [SENDING],
-        Outcome.REFUSED: [SENDING, Outcome.UNKNOWN],
-        Outcome.ACCEPTED: [SENDING, Outcome.UNKNOWN, Outcome.REFUSED],
-    }[outcome]
-    is_known = outcome is not Outcome.UNKNOWN
-    settled = await _one(
-        tx,
-        update(intents)
-        .where(_i.id == intent_id, _i.state.in_(from_states))
-        .values(
-            state=outcome,
-            reason=reason,
-            resolved_at=func.now() if is_known else None,
-            resolved_by=by if is_known else None,
-            is_watched=is_watched,
-            candidates=[],
-            absent_since=None,
-        )
-        .returning(*_COLUMNS),
-    )
-    if settled:
-        await _raise_epoch(tx, settled.user_id)
-    return settled
-
-
-async def _raise_epoch(tx: AsyncConnection, user_id: str) -> None:
-    """Tell every replica that what the broker said of a user before may be so no more; each session look-up reads it.
-
-    Once as an intent is written, and once more with its outcome: a book read in between may be of before or after.
-    """
-    await tx.execute(
-        update(users)
-        .where(users.c.id == user_id)
-        .values(book_epoch=users.c.book_epoch + 1, ordered_at=func.clock_timestamp())
-    )
+    return await _one(tx, select(*COLUMNS).where(_i.user_id == user_id, _i.id == intent_id))
 
 
 async def annotate(tx: AsyncConnection, intent: Intent, **changed: object) -> None:
@@ -152,20 +52,27 @@ async def want_cancelled(tx: AsyncConnection, intent_id: UUID) -> None:
     )
 
 
+_is_sent = or_(_i.state != SENDING, _i.doubtful_at <= func.clock_timestamp())
+_WATCHED = (
+    select(*COLUMNS)
+    .where(_i.user_id == bindparam("of_user", type_=Text), _i.is_watched, _is_sent)
+    .order_by(_i.created_at)
+)
+
+
 async def watched(tx: AsyncConnection, user_id: str) -> list[Intent]:
     """Return what the reconciler looks after for a user, oldest first; not what a sender may still answer for."""
-    is_sent = or_(_i.state != SENDING, _i.doubtful_at <= func.clock_timestamp())
-    rows = await tx.execute(
-        select(*_COLUMNS).where(_i.user_id == user_id, _i.is_watched, is_sent).order_by(_i.created_at)
-    )
-    return [_intent(row) for row in rows]
+    return [intent_of(row) for row in await tx.execute(_WATCHED, {"of_user": user_id})]
+
+
+_CORRELATIONS = select(_i.correlation, _i.id).where(
+    _i.user_id == bindparam("of_user"), _i.trading_day == bindparam("on_day"), _i.correlation.is_not(None)
+)
 
 
 async def correlations(tx: AsyncConnection, user_id: str, day: date) -> dict[str, UUID]:
     """Return which placement of the day each of our correlations belongs to."""
-    rows = await tx.execute(
-        select(_i.correlation, _i.id).where(_i.user_id == user_id, _i.trading_day == day, _i.correlation.is_not(None))
-    )
+    rows = await tx.execute(_CORRELATIONS, {"of_user": user_id, "on_day": day})
     return {str(row.correlation): row.id for row in rows}
 
 
@@ -174,19 +81,19 @@ async def cancels_of(
 ) -> dict[str, list[Intent]]:
     """Return the cancels of each of these orders that have been begun since then."""
     rows = await tx.execute(
-        select(*_COLUMNS).where(
+        select(*COLUMNS).where(
             _i.user_id == user_id, _i.action == Action.CANCEL, _i.order_no.in_(order_nos), _i.created_at >= since
         )
     )
     found: dict[str, list[Intent]] = {}
     for row in rows:
-        found.setdefault(row.order_no, []).append(_intent(row))
+        found.setdefault(row.order_no, []).append(intent_of(row))
     return found
 
 
 async def list_placements(tx: AsyncConnection, user_id: str, page: Page) -> tuple[list[Intent], str | None]:
     """Return the placements of a page and the cursor of the next one; raises `InvalidRequest`."""
-    wanted = select(*_COLUMNS).where(_i.user_id == user_id, _i.action.in_(page.actions))
+    wanted = select(*COLUMNS).where(_i.user_id == user_id, _i.action.in_(page.actions))
     if page.outcome:
         states = [page.outcome, SENDING] if page.outcome is Outcome.UNKNOWN else [page.outcome]
         wanted = wanted.where(_i.state.in_(states))
@@ -198,18 +105,18 @@ async def list_placements(tx: AsyncConnection, user_id: str, page: Page) -> tupl
         at, intent_id = read_cursor(page.cursor)
         wanted = wanted.where(or_(_i.created_at < at, and_(_i.created_at == at, _i.id < intent_id)))
     rows = (await tx.execute(wanted.order_by(_i.created_at.desc(), _i.id.desc()).limit(page.limit + 1))).all()
-    found = [_intent(row) for row in rows[: page.limit]]
+    found = [intent_of(row) for row in rows[: page.limit]]
     return found, cursor_after(found[-1].created_at, found[-1].id) if len(rows) > page.limit else None
 
 
 async def list_unresolved(tx: AsyncConnection) -> list[Intent]:
     """Return everything of everybody that is unknown, oldest first."""
-    return [_intent(row) for row in await tx.execute(select(*_COLUMNS).where(_is_unknown()).order_by(_i.created_at))]
+    return [intent_of(row) for row in await tx.execute(select(*COLUMNS).where(_is_unknown()).order_by(_i.created_at))]
 
 
 async def count_unresolved(tx: AsyncConnection) -> list[Unknowns]:
     """Return what is unknown, counted over all users."""
-    is_of_today = _i.trading_day == _TODAY
+    is_of_today = _i.trading_day == TODAY
     rows = await tx.execute(
         select(
             _i.action,
@@ -226,12 +133,7 @@ async def count_unresolved(tx: AsyncConnection) -> list[Unknowns]:
 
 async def find_any(tx: AsyncConnection, intent_id: UUID) -> Intent | None:
     """Return an intent, whosever it is."""
-    return await _one(tx, select(*_COLUMNS).where(_i.id == intent_id))
-
-
-def _new_correlation() -> str:
-    """Return eighty random bits that nobody else writes into an order's remarks: seventeen letters and digits."""
-    return "P" + base64.b32encode(random_bytes(10)).decode()
+    return await _one(tx, select(*COLUMNS).where(_i.id == intent_id))
 
 
 def _is_unknown() -> ColumnElement[bool]:
@@ -241,8 +143,10 @@ def _is_unknown() -> ColumnElement[bool]:
 
 async def _one(tx: AsyncConnection, statement: Select[Any] | Any) -> Intent | None:
     row = (await tx.execute(statement)).one_or_none()
-    return _intent(row) if row else None
+    return intent_of(row) if row else None
 
 
-def _intent(row: Row[*tuple[Any, ...]]) -> Intent:
-    return Intent(**{**row._mapping, "action": Action(row.action)})  # noqa: SLF001  # SQLAlchemy's documented way
+def intent_of(row: Row[*tuple[Any, ...]]) -> Intent:
+    """Return the intent that a row tells which begins with `COLUMNS`."""
+    intent_id, user_id, action, *others = row[:_COUNT]
+    return Intent(intent_id, user_id, Action(action), *others)

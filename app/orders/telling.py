@@ -11,10 +11,10 @@ from app.db import Database
 from app.orderbook import store as orderbook
 from app.orderbook.store import SeenOrder
 from app.orders import store
-from app.orders.acting import Done
 from app.orders.changing import CancelledOrder
 from app.orders.intents import NOT_FOUND_AT_BROKER, Action, Intent, Page
 from app.orders.schemas import Cancelled, CancelledPlacement, Placement, PlacementList, shown
+from app.orders.wishes import Done
 from app.paging import moments_between
 from app.problems import (
     BrokerRateLimited,
@@ -47,15 +47,16 @@ class Told:
 
 async def told(done: Done, db: Database, settings: Settings) -> Told:
     """Return an outcome as it is told; raises `OrderRefused`, or `BrokerSessionExpired` when that has just died."""
-    intent, placement = done.intent, await placement_as_known(db, done.intent)
+    intent = done.intent
     headers = {"Idempotency-Replayed": "true"} if done.is_replay else {}
-    if placement.outcome is Outcome.REFUSED:
+    if intent.outcome is Outcome.REFUSED:
         if done.is_session_dead:
             raise BrokerSessionExpired(placementId=str(intent.id))
         reason = intent.reason or ""
         detail = _SENTENCES.get(reason, f"The broker says: {reason}")
         raise OrderRefused(detail, headers=headers, placementId=str(intent.id), reason=reason)
     headers["Location"] = f"{urlsplit(settings.public_base_url).path}/v1/placements/{intent.id}"
+    placement = await placement_as_known(db, intent) if done.orders is None else shown(intent, done.orders)
     if placement.outcome is Outcome.UNKNOWN:
         return Told(placement, HTTPStatus.ACCEPTED, headers)
     return Told(placement, HTTPStatus.CREATED if intent.action is Action.PLACE else HTTPStatus.OK, headers)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Never
 
+from app import measures
 from app.clock import monotonic
 from app.db import Database
 from app.observability import logger
@@ -83,7 +84,10 @@ class Watching:
 
     async def _look_and_release(self, claimed: Claim) -> None:
         began_at = monotonic()
-        wait = await safely(_log, self._look(claimed), "look_failed") or Wait(_AFTER_FAULT)
+        found = await safely(_log, self._look(claimed), "look_failed")
+        if found is None:
+            measures.reconciler_looked("failed")
+        wait = found or Wait(_AFTER_FAULT)
         await self._release(claimed, wait.after(monotonic() - began_at))  # else the lease ends by itself
 
     async def _release(self, claimed: Claim, wait: Wait) -> None:
@@ -98,10 +102,13 @@ class Watching:
                 cancel = partial(cancel_what_turned_up, self._actor, investor)
                 still_open = await self._reconciler.look(investor, claimed, cancel)
         except BrokerSessionExpired:
+            measures.reconciler_looked("session-expired")
             return await self._after_expiry(claimed.user_id)
         except (Problem, TimeoutError) as problem:
             _log.info("look_put_off", user=claimed.user_id, reason=getattr(problem, "slug", "deadline"))
+            measures.reconciler_looked("put-off")
             return _next_look(claimed, has_unknown=True)
+        measures.reconciler_looked("done")
         if not still_open:
             return Wait(NEVER)
         return _next_look(claimed, has_unknown=_has_unknown(still_open))

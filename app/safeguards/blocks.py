@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, exists, func, literal, select
+from sqlalchemy import ColumnElement, Text, bindparam, delete, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.problems import UserBlocked
 from app.tables import blocks
 
 
@@ -22,22 +21,16 @@ class Block:
 
 
 def is_blocked(user_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that a user, a column of the caller's statement, is blocked."""
+    """Return the condition that a user, a column or value of the caller's statement, is blocked."""
     return exists(select(literal(1)).where(blocks.c.user_id == user_id))
 
 
-async def refuse_if_blocked(tx: AsyncConnection, user_id: str) -> None:
-    """Raise `UserBlocked`; call it behind `refuse_if_halted`, in the transaction that commits what he must not do.
-
-    A block then comes before the decision, or waits for it as a halt does.
-    """
-    if await has_block(tx, user_id):
-        raise UserBlocked
+_HAS_BLOCK = select(is_blocked(bindparam("of_user", type_=Text)))
 
 
 async def has_block(tx: AsyncConnection, user_id: str) -> bool:
     """Say whether a user is blocked."""
-    return bool(await tx.scalar(select(is_blocked(literal(user_id)))))
+    return bool(await tx.scalar(_HAS_BLOCK, {"of_user": user_id}))
 
 
 async def block(tx: AsyncConnection, user_id: str, reason: str, actor: str) -> bool:

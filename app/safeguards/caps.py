@@ -22,8 +22,13 @@ class Caps:
 
 
 async def caps_of(tx: AsyncConnection, user_id: str, settings: Settings) -> Caps:
-    """Return the caps in force for a user; read in the intent's transaction, never cached."""
-    own, general = await own_caps(tx, user_id) or Caps(), general_caps(settings)
+    """Return the caps in force for a user."""
+    return caps_in_force(await own_caps(tx, user_id) or Caps(), settings)
+
+
+def caps_in_force(own: Caps, settings: Settings) -> Caps:
+    """Return what holds for a user with caps of his `own`; these are read in the intent's transaction, never cached."""
+    general = general_caps(settings)
     return Caps(
         order_quantity=general.order_quantity if own.order_quantity is None else own.order_quantity,
         order_value=general.order_value if own.order_value is None else own.order_value,

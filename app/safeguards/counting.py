@@ -5,7 +5,7 @@ no stretch of that length, however aligned, ever holds more than were usable. Tw
 Redis (docs/decisions/0011); each decides in one step and one round trip, by its own clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,8 @@ FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
 QUIET = 60.0
 """After so many seconds without a refusal beyond a pause, the next one is a first one again."""
+FORGETFUL = 2.0
+"""Seconds; a store that crashes may have forgotten what it counted within its last 0.6 (see counting_postgres.py)."""
 LONGEST_WINDOW = 86_400.0 + 60.0
 """Seconds; nothing older is counted by anybody, guard included."""
 
@@ -67,6 +69,10 @@ class Tally:
     counts: tuple[Count, ...]
 
 
+Weakness = tuple[str, Mapping[str, str]]
+"""For what a store is not to be relied upon: an event for the log, with its facts."""
+
+
 class PermitStore(Protocol):
     """Where permits are counted; raises `TemporarilyUnavailable` when it is out of reach."""
 
@@ -84,6 +90,13 @@ class PermitStore(Protocol):
 
     async def purge(self) -> int:
         """Forget what no window counts any more; return how many buckets were dropped."""
+
+    @property
+    def losses(self) -> int:
+        """How often it may have lost what it had counted within the last `FORGETFUL` seconds."""
+
+    async def weaknesses(self) -> list[Weakness]:
+        """Return for what it is not set up to be relied upon; one that can't be asked says just that."""
 
     async def aclose(self) -> None:
         """Close the connections."""

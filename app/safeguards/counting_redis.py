@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from app.observability import logger
 from app.problems import TemporarilyUnavailable
-from app.safeguards.counting import FIRST_PAUSE, LONGEST_PAUSE, QUIET, Bucket, Count, PermitStore, Tally
+from app.safeguards.counting import FIRST_PAUSE, LONGEST_PAUSE, QUIET, Bucket, Count, PermitStore, Tally, Weakness
 
 _log = logger("limits")
 
@@ -167,17 +167,25 @@ class RedisPermits(PermitStore):
             finally:
                 self._turns.release()
 
-    async def warn_if_forgetful(self) -> None:
-        """Tell an operator whose server would forget what it has counted; one that can't be asked is passed over."""
+    @property
+    @override
+    def losses(self) -> int:
+        """Say none: it keeps what it was told, or else is not set up to be relied upon (`weaknesses`)."""
+        return 0
+
+    @override
+    async def weaknesses(self) -> list[Weakness]:
         try:
             said: dict[str, Any] = await self._redis.info("persistence") | await self._redis.info("memory")
         except (RedisError, OSError) as error:
-            _log.warning("limit_store_not_asked", error=type(error).__name__)
-            return
+            return [("limit_store_not_asked", {"error": type(error).__name__})]
+        found: list[Weakness] = []
         if not said.get("aof_enabled"):
-            _log.warning("limit_store_forgets", why="appendonly is off: after a restart, calls would be counted anew")
+            why = "appendonly is off: after a restart, calls would be counted anew"
+            found.append(("limit_store_forgets", {"why": why}))
         if said.get("maxmemory_policy", "noeviction") != "noeviction":
-            _log.warning("limit_store_evicts", policy=said["maxmemory_policy"])
+            found.append(("limit_store_evicts", {"policy": str(said["maxmemory_policy"])}))
+        return found
 
 
 @asynccontextmanager

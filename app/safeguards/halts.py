@@ -6,8 +6,9 @@ waits for that lock alone. A decision made after that sees the halt, and none ma
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, exists, func, literal, select
+from sqlalchemy import ColumnElement, ScalarSelect, Text, bindparam, delete, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,12 +31,29 @@ class Halt:
     since: datetime
 
 
+def share_of_lock() -> ColumnElement[Any]:
+    """Return the call that takes a decision's share of the lock until its transaction ends.
+
+    Whether there is a halt is read in a statement of its own, after it: that has to see what was committed while this
+    one waited.
+    """
+    return func.pg_advisory_xact_lock_shared(HALT_LOCK)
+
+
+def reason_of_halt(user_id: ColumnElement[str]) -> ScalarSelect[str | None]:
+    """Return why a user, a value of the caller's statement, may place nothing; none where nothing is halted."""
+    is_of_his = halts.c.scope.in_([literal(EVERYBODY), user_id])
+    return select(halts.c.reason).where(is_of_his).order_by(halts.c.scope).limit(1).scalar_subquery()
+
+
+_TAKE_SHARE = select(share_of_lock())
+_REASON = select(reason_of_halt(bindparam("of_user", type_=Text)))
+
+
 async def refuse_if_halted(tx: AsyncConnection, user_id: str) -> None:
     """Raise `TradingHalted` with the reason given; call it in the transaction that commits the intent."""
-    await tx.execute(select(func.pg_advisory_xact_lock_shared(HALT_LOCK)))
-    # A statement of its own: it has to see what was committed while the one before it waited.
-    found = select(halts.c.reason).where(halts.c.scope.in_([EVERYBODY, user_id])).order_by(halts.c.scope).limit(1)
-    reason: str | None = await tx.scalar(found)
+    await tx.execute(_TAKE_SHARE)
+    reason: str | None = await tx.scalar(_REASON, {"of_user": user_id})
     if reason is not None:
         raise TradingHalted(reason)
 

@@ -7,6 +7,7 @@ and after `t` seconds there are more.
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 from app.limits import Category, Limits
@@ -38,6 +39,17 @@ class Standing:
     def by_tightness(self) -> list[Quota]:
         """Return the windows with the one first of which the least is left, in proportion; of equals the longest."""
         return sorted(self.quotas, key=lambda each: (each.remaining / each.limit, -each.seconds))
+
+    @cached_property
+    def fields(self) -> Mapping[str, str]:
+        """Both fields as an answer tells them, the tightest window first."""
+        ordered = self.by_tightness
+        if not ordered:  # nothing is limited, and an empty field is none
+            return {}
+        return {
+            "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.seconds}' for each in ordered),
+            "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset_seconds}' for each in ordered),
+        }
 
 
 class Telling:
@@ -80,14 +92,3 @@ def policy_field(limits: Limits, category: Category) -> str:
     """Return `RateLimit-Policy` where nobody's windows are known."""
     windows = limits.get(category, ())
     return ", ".join(f'"{category}-{each.seconds}";q={each.limit};w={each.seconds}' for each in windows)
-
-
-def fields(standing: Standing) -> Mapping[str, str]:
-    """Return both fields, the tightest window first."""
-    ordered = standing.by_tightness
-    if not ordered:  # nothing is limited, and an empty field is none
-        return {}
-    return {
-        "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.seconds}' for each in ordered),
-        "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset_seconds}' for each in ordered),
-    }

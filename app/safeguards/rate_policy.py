@@ -1,7 +1,7 @@
 """What one call counts in: the user's windows, the app's, those of an exchange, and how much of each it may use."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from app.limits import Category, Demand, Limits, Urgency, Window
@@ -21,6 +21,9 @@ class Policy:
     guard: float
     sign_ins_per_address: int
     are_reads_spared: bool
+    _known: dict[tuple[str, Category, Urgency], tuple[Allowance, ...]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @classmethod
     def of(cls, settings: Settings) -> "Policy":
@@ -79,8 +82,14 @@ class Policy:
     def _bucket(
         self, owner: str, windows: Sequence[Window], demand: Demand, *, key: str, is_own: bool = True
     ) -> Bucket:
-        prefix = f"{owner}-" if owner else ""
-        allowances = tuple(
+        kind = owner, demand.category, demand.urgency
+        allowances = self._known.get(kind)
+        if allowances is None:
+            allowances = self._known[kind] = self._allowances(f"{owner}-" if owner else "", windows, demand)
+        return Bucket(key, allowances, is_own=is_own)
+
+    def _allowances(self, prefix: str, windows: Sequence[Window], demand: Demand) -> tuple[Allowance, ...]:
+        return tuple(
             Allowance(
                 policy=f"{prefix}{demand.category}-{each.seconds}",
                 seconds=each.seconds,
@@ -90,7 +99,6 @@ class Policy:
             )
             for each in windows
         )
-        return Bucket(key, allowances, is_own=is_own)
 
 
 def user_key(user_id: str, category: Category) -> str:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from math import ceil
 from typing import Never, TypeVar
 
+from app import measures
 from app.clock import monotonic
 from app.limits import Category, Demand, Permit, Urgency
 from app.observability import logger
 from app.problems import BrokerRateLimited, RateLimited, TemporarilyUnavailable
-from app.safeguards.counting import FIRST_PAUSE, Allowance, Bucket, Count, PermitStore, Tally
+from app.safeguards.counting import FIRST_PAUSE, FORGETFUL, Allowance, Bucket, Count, PermitStore, Tally
 from app.safeguards.quotas import Quota, Standing, note
 from app.safeguards.rate_policy import Policy, user_key
 from app.safeguards.sparing import ADDRESS_POLICY, Sparing
@@ -31,6 +32,8 @@ _MOST_SPARED = 10_000
 _MOST_VISITS = 2  # of the sign-in, asking the store at the same time
 _FULL_FOR = 1.0  # seconds for which a full address is believed to be so
 _REST = 0.5  # seconds for which a store that has failed is not asked
+_NEVER = float("-inf")
+_SIGN_IN = "sign-in"  # what visits of our sign-in count as; no category of the broker's
 
 
 class RateLimiter:
@@ -43,8 +46,11 @@ class RateLimiter:
             are_reads_spared=policy.are_reads_spared, sign_ins_per_address=policy.sign_ins_per_address
         )
         self._last: dict[tuple[str, Category], Standing] = {}
-        self._asked_again_at = float("-inf")
+        self._asked_again_at = _NEVER
+        measures.limiter_store(is_up=True)
         self._spared: deque[list[Bucket]] = deque(maxlen=_MOST_SPARED)
+        self._lately: deque[tuple[float, list[Bucket]]] = deque(maxlen=_MOST_SPARED)
+        self._losses = store.losses
         self._full_until: dict[str, float] = {}
         self._visits = asyncio.Semaphore(_MOST_VISITS)
 
@@ -64,13 +70,15 @@ class RateLimiter:
         if buckets:
             try:
                 await self._count_spared()
+                losses = self._store.losses
                 tally = await self._asked(lambda: self._store.take(buckets))
             except TemporarilyUnavailable:
                 self._sparing.admit(demand)
                 self._spared.append(buckets)
                 return Permit(demand, monotonic())  # counted here and now
             self._tell(demand, buckets, tally)
-            _refuse_unless_granted(buckets, tally)
+            _refuse_unless_granted(demand.category, buckets, tally)
+            self._keep_in_mind(buckets, losses)
         return Permit(demand, asked_at)
 
     async def pause(self, demand: Demand, told: float | None) -> float:
@@ -78,6 +86,7 @@ class RateLimiter:
 
         Returns for how many seconds from now; without a user, or without a store, it is what was told.
         """
+        measures.broker_limited(demand.category)
         if demand.user_id is not None:
             key = user_key(demand.user_id, demand.category)
             try:
@@ -130,7 +139,7 @@ class RateLimiter:
             return
         if not tally.is_granted:
             self._remember_full(address, tally.counts[0].wait)
-        _refuse_unless_granted([bucket], tally)
+        _refuse_unless_granted(_SIGN_IN, [bucket], tally)
 
     def _remember_full(self, address: str, wait: float) -> None:
         now = monotonic()
@@ -151,15 +160,35 @@ class RateLimiter:
         """Forget what no window counts any more."""
         return await self._store.purge()
 
+    def _keep_in_mind(self, buckets: list[Bucket], losses: int) -> None:
+        """Remember a call for as long as a store that crashes could forget it; one that just has counts it again."""
+        if losses != self._store.losses:
+            self._spared.append(buckets)
+            return
+        now = monotonic()
+        self._lately.append((now, buckets))
+        while self._lately[0][0] < now - FORGETFUL:
+            self._lately.popleft()
+
     async def _count_spared(self) -> None:
-        """Count, late, what went out while the store was away: a bucket without windows takes whatever comes."""
+        """Count, late, what went out while the store was away, and once more what it may have forgotten.
+
+        That is of before its crash, however long ago it was and however late it is seen. A bucket without windows takes
+        whatever comes; what is counted twice is on the safe side.
+        """
+        if (losses := self._store.losses) != self._losses:
+            self._losses = losses
+            self._spared.extend(buckets for _, buckets in self._lately)
+            self._lately.clear()
         while self._spared:
             buckets = self._spared.popleft()
+            is_counted = False
             try:
                 await self._asked(lambda: self._store.take([replace(each, allowances=()) for each in buckets]))  # noqa: B023  # awaited at once
-            except TemporarilyUnavailable:
-                self._spared.appendleft(buckets)
-                raise
+                is_counted = True
+            finally:
+                if not is_counted:  # whoever asked may also have gone meanwhile
+                    self._spared.appendleft(buckets)
 
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the store; one that has just failed is left alone for a moment, lest everybody wait for it in turn.
@@ -169,10 +198,15 @@ class RateLimiter:
         if monotonic() < self._asked_again_at:
             raise TemporarilyUnavailable("The limits can't be counted.")
         try:
-            return await ask()
+            answer = await ask()
         except TemporarilyUnavailable:
             self._asked_again_at = monotonic() + _REST
+            measures.limiter_store(is_up=False)
             raise
+        if self._asked_again_at != _NEVER:
+            self._asked_again_at = _NEVER
+            measures.limiter_store(is_up=True)
+        return answer
 
     def _tell(self, demand: Demand, buckets: Sequence[Bucket], tally: Tally) -> None:
         """Remember what is left, for this answer and for the next reads: of what is not urgent."""
@@ -221,10 +255,12 @@ def _windows(buckets: Sequence[Bucket], tally: Tally) -> Iterator[tuple[Bucket, 
         yield bucket, allowance, count
 
 
-def _refuse_unless_granted(buckets: Sequence[Bucket], tally: Tally) -> None:
+def _refuse_unless_granted(category: str, buckets: Sequence[Bucket], tally: Tally) -> None:
     if tally.is_granted:
         return
     full = [(bucket, each, count.wait) for bucket, each, count in _windows(buckets, tally) if count.wait]
+    for bucket, each, _ in full:
+        measures.limiter_refused(category, each.seconds, is_own=bucket.is_own)
     wait = max([tally.pause, *(seconds for _, _, seconds in full)])
     if tally.pause:
         raise BrokerRateLimited(headers={"Retry-After": str(max(ceil(wait), 1))})

@@ -7,7 +7,22 @@ store's own clock.
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import DateTime, and_, case, cast, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    CTE,
+    DateTime,
+    Integer,
+    Interval,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,30 +44,35 @@ class Claim:
     echo_seen_on: date | None
 
 
-async def watch_from(tx: AsyncConnection, user_id: str, moment: datetime) -> None:
-    """See to it that somebody looks at `moment` at the latest, whatever becomes of the sender."""
-    await tx.execute(
-        upsert(watches)
-        .values(user_id=user_id, next_look_at=moment, watched_since=func.now())
-        .on_conflict_do_update(
-            index_elements=[_w.user_id],
-            set_={"next_look_at": func.least(_w.next_look_at, literal(moment)), "watched_since": func.now()},
-        )
+def watching(begun: CTE) -> CTE:
+    """Return what sees to it that somebody looks at an intent when it gets doubtful, whatever becomes of its sender.
+
+    A part of the statement that writes the intents `begun`, and done after that part.
+    """
+    planned = select(begun.c.user_id, begun.c.doubtful_at, func.now())
+    watched = upsert(watches).from_select(["user_id", "next_look_at", "watched_since"], planned)
+    sooner = func.least(_w.next_look_at, watched.excluded.next_look_at)
+    return watched.on_conflict_do_update(
+        index_elements=[_w.user_id], set_={"next_look_at": sooner, "watched_since": func.now()}
+    ).cte("watched")
+
+
+_is_planned = _w.next_look_at <= func.now() + bindparam("rest", type_=Interval)
+_wanted = func.now() + bindparam("within", type_=Interval)
+_LOOK_SOON = (
+    update(watches)
+    .where(_w.user_id == bindparam("of_user"))
+    .values(
+        next_look_at=case((_is_planned, _w.next_look_at), else_=func.least(_w.next_look_at, _wanted)),
+        watched_since=func.now(),
     )
+)
 
 
 async def look_soon(tx: AsyncConnection, user_id: str, within: timedelta, *, is_urgent: bool) -> None:
     """Ask for a look `within` a time; one that is not urgent joins another that is planned shortly anyway."""
-    wanted = func.now() + within
-    is_planned = _w.next_look_at <= func.now() + (timedelta(0) if is_urgent else _RESTS)
-    await tx.execute(
-        update(watches)
-        .where(_w.user_id == user_id)
-        .values(
-            next_look_at=case((is_planned, _w.next_look_at), else_=func.least(_w.next_look_at, wanted)),
-            watched_since=func.now(),
-        )
-    )
+    rest = AT_ONCE if is_urgent else _RESTS
+    await tx.execute(_LOOK_SOON, {"of_user": user_id, "within": within, "rest": rest})
 
 
 async def is_watched(tx: AsyncConnection, user_id: str) -> bool:
@@ -63,29 +83,31 @@ async def is_watched(tx: AsyncConnection, user_id: str) -> bool:
     ))  # fmt: skip
 
 
+_has_session = (
+    select(1)
+    .where(
+        broker_sessions.c.user_id == _w.user_id,
+        broker_sessions.c.ended_at.is_(None),
+        broker_sessions.c.expires_at > func.now(),
+    )
+    .exists()
+)
+_is_due = or_(_w.next_look_at <= func.now(), and_(_w.next_look_at.is_(None), _has_session))
+_is_free = or_(_w.lease_until.is_(None), _w.lease_until <= func.now())
+_due = select(_w.user_id).where(_is_due, _is_free).order_by(_w.next_look_at).limit(bindparam("most", type_=Integer))
+_taken = _due.with_for_update(skip_locked=True).cte("taken")  # which runs once, whatever the plan
+_until = func.now() + bindparam("lease", type_=Interval)
+_CLAIM = (
+    update(watches)
+    .where(_w.user_id.in_(select(_taken.c.user_id)))
+    .values(lease_until=_until, next_look_at=_until)
+    .returning(_w.user_id, _w.lease_until, _w.watched_since, _w.echo_seen_on)
+)
+
+
 async def claim(tx: AsyncConnection, most: int, lease: timedelta) -> list[Claim]:
     """Take users whose look is due: by time, or because a broker session has come back for one that waited for it."""
-    has_session = (
-        select(1)
-        .where(
-            broker_sessions.c.user_id == _w.user_id,
-            broker_sessions.c.ended_at.is_(None),
-            broker_sessions.c.expires_at > func.now(),
-        )
-        .exists()
-    )
-    is_due = or_(_w.next_look_at <= func.now(), and_(_w.next_look_at.is_(None), has_session))
-    is_free = or_(_w.lease_until.is_(None), _w.lease_until <= func.now())
-    due = select(_w.user_id).where(is_due, is_free).order_by(_w.next_look_at).limit(most)
-    taken = due.with_for_update(skip_locked=True).cte("taken")  # which runs once, whatever the plan
-    until = func.now() + lease
-    rows = await tx.execute(
-        update(watches)
-        .where(_w.user_id.in_(select(taken.c.user_id)))
-        .values(lease_until=until, next_look_at=until)
-        .returning(_w.user_id, _w.lease_until, _w.watched_since, _w.echo_seen_on)
-    )
-    return [Claim(*row) for row in rows]
+    return [Claim(*row) for row in await tx.execute(_CLAIM, {"most": most, "lease": lease})]
 
 
 async def rescue(tx: AsyncConnection) -> int:

@@ -5,11 +5,12 @@ until he signs in again. Where a refusal is doubtful, the funds are asked for on
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from pydantic import SecretStr
+from typing_extensions import override
 
 from app.broker.errors import BrokerSessionDead
 from app.broker.gateway import Gateway
@@ -22,8 +23,10 @@ from app.problems import BrokerFault, BrokerSessionExpired
 from app.safeguards.sealing import CannotOpen, KeyRing
 from app.sessions import store
 from app.sessions.probing import Probes
+from app.sessions.refreshing import Refreshing
 from app.sessions.remembering import Remembered
-from app.sessions.store import BrokerSession, Session
+from app.sessions.store import BrokerSession, Freshness, Session
+from app.sessions.unchanged import Unchanged, Version
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,6 +40,8 @@ class Reading(Generic[T]):
 
     answer: T
     as_of: datetime
+    written: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """The bodies that were made of it and nothing else, by route: shown again, it is not written again."""
 
 
 Question = Callable[["Caller"], Awaitable[Reading[T]]]
@@ -52,6 +57,8 @@ class Means:
     gateway: Gateway
     ring: KeyRing
     remembered: Remembered
+    refreshing: Refreshing[Freshness]
+    unchanged: Unchanged
     probes: Probes
 
 
@@ -89,6 +96,11 @@ class Investor(Means):
         except BrokerSessionDead as error:
             await self._after_refusal(newer, _judged(error, call))
             raise BrokerSessionExpired from error
+
+    @property
+    def version(self) -> Version | None:
+        """The numbers that grow with his order calls and order events, none where nobody has asked for both."""
+        return None
 
     @property
     def has_live_session(self) -> bool:
@@ -163,21 +175,22 @@ class Caller(Investor):
     """An investor who is signed in here and calls."""
 
     session: Session
+    freshness: Freshness
+    """What decides about earlier answers, as of the look for the session or of a later one."""
     is_remembered: bool
     """Whether the session was looked up for an earlier request, at most a second ago."""
+
+    @property
+    @override
+    def version(self) -> Version:
+        return self.freshness.version
 
     async def refreshed(self) -> "Caller":
         """Return the caller with what decides about earlier answers as it is now, were it remembered or not."""
         if not self.is_remembered:
             return self
-        async with self.db.reading() as tx:
-            freshness = await store.freshness_of(tx, self.user_id)
-        return replace(
-            self,
-            session=replace(self.session, freshness=freshness),
-            last_event=freshness.last_event,
-            is_remembered=False,
-        )
+        freshness = await self.refreshing.of(self.user_id)
+        return replace(self, freshness=freshness, last_event=freshness.last_event, is_remembered=False)
 
 
 async def find_investor(means: Means, user_id: str, urgency: Urgency = Urgency.URGENT) -> Investor:

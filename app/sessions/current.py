@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Header, Request, Response
+from starlette.datastructures import MutableHeaders
 
 from app.dependencies import Cookies, process_state
+from app.heads import said
 from app.problems import NotSignedIn
 from app.safeguards.quotas import telling
 from app.safeguards.sealing import KeyRing
@@ -58,7 +60,7 @@ async def _let_in(request: Request, *, is_activity: bool) -> Caller:
         told.user_id = session.user_id
     return Caller(
         **vars(means), user_id=session.user_id, broker=session.broker, last_event=session.freshness.last_event,
-        session=session, is_remembered=is_remembered,
+        session=session, freshness=session.freshness, is_remembered=is_remembered,
     )  # fmt: skip
 
 
@@ -85,12 +87,21 @@ Listening = Annotated[Caller, Depends(heeding_no_activity)]
 class SharedAnswers:
     """The reads of one request, which may be answered as they were a moment ago; the answer says how long ago."""
 
-    def __init__(self, reads: SharedReads, caller: Caller, response: Response, *, is_fresh_wanted: bool) -> None:
+    def __init__(
+        self, reads: SharedReads, caller: Caller, fields: MutableHeaders | dict[str, str], *, is_fresh_wanted: bool
+    ) -> None:
+        """Take the header fields of the answer, one of which tells its age."""
         self._reads = reads
         self._caller = caller
-        self._response = response
+        self._fields = fields
         self._is_fresh_wanted = is_fresh_wanted
         self._age = 0
+        self._readings: list[Reading[Any]] = []
+
+    @property
+    def only_reading(self) -> Reading[Any] | None:
+        """The one answer that was read, none where there were more or none."""
+        return self._readings[0] if len(self._readings) == 1 else None
 
     async def read(self, name: str, ask: Question[T], *, about: str | None = None) -> Reading[T]:
         """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it."""
@@ -98,9 +109,10 @@ class SharedAnswers:
         reading = await self._reads.read(
             self._caller, name, partial(ask, self._caller), about=about, is_fresh_wanted=self._is_fresh_wanted
         )
+        self._readings.append(reading)
         age = int((self._caller.clock.now() - reading.as_of).total_seconds())
         self._age = max(age, self._age)
-        self._response.headers["Age"] = str(self._age)
+        self._fields["Age"] = str(self._age)
         return reading
 
 
@@ -119,20 +131,24 @@ async def shared_answers(
     ] = None,
 ) -> SharedAnswers:
     """Return the shared reads for this very request."""
-    reads = cast("SharedReads", request.state.reads)
-    return SharedAnswers(reads, caller, response, is_fresh_wanted=_is_fresh_wanted(request))
+    return SharedAnswers(shared_reads(request), caller, response.headers, is_fresh_wanted=wants_fresh(request))
 
 
-def _is_fresh_wanted(request: Request) -> bool:
+def shared_reads(request: Request) -> SharedReads:
+    """Return the answers that this process keeps for a moment."""
+    return cast("SharedReads", request.state.reads)
+
+
+def wants_fresh(request: Request) -> bool:
     """Say whether somebody asks for a fresh answer; `fetch` with `cache: "no-store"` only seems to.
 
     Browsers then add `Cache-Control: no-cache` to every request, and `Pragma` with it (Fetch, "HTTP-network-or-
     cache fetch"), so that a poll written in good faith would spend a call each time.
     """
-    if "pragma" in request.headers:
+    if said(request.scope, b"pragma") is not None:
         return False
-    wanted = ",".join(request.headers.getlist("cache-control")).lower()
-    return "no-cache" in {part.strip() for part in wanted.split(",")}
+    wanted = said(request.scope, b"cache-control")
+    return wanted is not None and "no-cache" in {part.strip() for part in wanted.lower().split(",")}
 
 
 Shared = Annotated[SharedAnswers, Depends(shared_answers)]

@@ -107,20 +107,20 @@ class SharedReads:
 
     def _young(self, question: _Question, caller: Caller, within: float) -> Reading[Any] | None:
         kept = self._kept.get(question)
-        freshness = caller.session.freshness
+        freshness = caller.freshness
         if kept is None or kept.version != freshness.version or (question.read in _BOOKS and freshness.has_unknown):
             return None
         return kept.reading if self._now() - kept.begun_at < within else None
 
     async def _ask_or_join(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         under_way = self._under_way.get(question)
-        if under_way is None or under_way.version != caller.session.freshness.version:
+        if under_way is None or under_way.version != caller.freshness.version:
             return await self._ask(question, caller, ask)
         return await asyncio.shield(under_way.task)
 
     async def _ask(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         """Ask, to the end even if this caller leaves: others may have joined him."""
-        version = caller.session.freshness.version
+        version = caller.freshness.version
         task = asyncio.create_task(self._asked(question, version, ask))
         self._tasks.add(task)
         under_way = self._under_way[question] = _UnderWay(task, version)
@@ -172,7 +172,7 @@ class SharedReads:
     def _bound(self, question: _Question, caller: Caller) -> float:
         """Return how old an answer may be at the most; the book is as young as ever shortly after an order."""
         plain = self._reuse_seconds.get(question.read, self._reuse_seconds.get("", 0.0))
-        since_order = caller.session.freshness.since_order
+        since_order = caller.freshness.since_order
         is_after_order = since_order is not None and since_order < _AFTER_ORDER
         return plain if not plain or (question.read in _BOOKS and is_after_order) else _LONGEST_REUSE
 

@@ -156,12 +156,6 @@ def _session(row: Row[*tuple[Any, ...]]) -> Session:
     )
 
 
-async def freshness_of(tx: AsyncConnection, user_id: str) -> Freshness:
-    """Return what decides about a user's earlier answers, as it is now."""
-    row = (await tx.execute(select(*_FRESHNESS_COLUMNS).where(users.c.id == user_id))).one()
-    return _freshness(row)
-
-
 def is_live(life: Life) -> ColumnElement[bool]:
     """Return the condition that a session, a row of the caller's statement, has neither ended nor expired."""
     given = sessions.c

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from app import measures
 from app.broker.errors import BrokerSessionDead
 from app.broker.login import BrokerLogin
 from app.broker.permits import Bearer
@@ -121,8 +122,10 @@ class SignIn:
         except Problem as problem:
             async with self._db.transaction() as tx:
                 await store.finish(tx, claimed.code_hash, self._clock.now(), problem.slug, problem.detail)
+            measures.sign_in_ended(problem.slug)
             _log.info("sign_in_failed", problem=problem.slug)
             raise
+        measures.sign_in_ended("signed-in")
         _log.info("signed_in", user=login.user_id)
         self._hooks.signed_in(login.user_id)
         if login.is_confirmed:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.broker.answers import read_rows, told_wait
+from app.broker.answers import lowered, read_rows, told_wait
 from app.broker.errors import BrokerRefused, BrokerSessionDead, WrongPath
 from app.broker.transport import Answer
 from app.problems import BrokerFault, BrokerRateLimited, BrokerUnavailable, Problem
@@ -271,3 +271,14 @@ def test_no_bytes_crash_the_classifier(body: bytes, status: int) -> None:
 def test_expired_is_never_empty_whatever_stands_around_it(words: str, status: str, result: object, before: str) -> None:
     with pytest.raises((BrokerSessionDead, BrokerFault)):
         read_rows(answer({"status": status, "message": before + words, "result": result}))
+
+
+def test_names_in_whatever_case_are_lowered_alike_each_time() -> None:
+    """Rows of a book have the same names; two of them that become one are told by what they say."""
+    for _ in range(2):
+        assert lowered({"OrderNo": "1", "QTY": "2"}) == {"orderno": "1", "qty": "2"}
+        assert lowered({"qty": "2", "Qty": "3"}) == {"qty": "2"}
+        assert lowered({"qty": "", "Qty": "3"}) == {"qty": "3"}
+        assert lowered({"qty": None, "Qty": "3", "QTY": "4"}) == {"qty": "3"}
+        assert lowered({}) == {}
+        assert list(lowered({"b": 1, "A": 2})) == ["b", "a"]

@@ -95,7 +95,7 @@ async def test_a_refused_request_makes_no_connection() -> None:
 
 
 async def test_the_clients_own_second_try_takes_a_permit_of_its_own() -> None:
-    """A kept connection that had died: aiohttp asks once more, and the broker may have counted both."""
+    """A kept connection that had died: it is asked once more, and the broker may have counted both."""
     meter, heard = Granting(), 0
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

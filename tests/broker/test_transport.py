@@ -6,12 +6,15 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
-import aiohttp
 import pytest
 from pydantic import SecretStr
+from typing_extensions import override
 
 from app.broker.errors import NotSent
+from app.broker.line import Gone, Line, Reply
+from app.broker.lines import Gate, Lines
 from app.broker.transport import Transport
 from app.clock import monotonic
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, Problem
@@ -191,8 +194,18 @@ async def test_what_broke_after_bytes_went_out_may_have_been_done(said: bytes) -
             await send_once(transport)
 
 
+class Insistent(Lines):
+    """A pool that does what a careless library would."""
+
+    @override
+    async def fetch_alone(self, request: bytes, gate: Gate) -> Reply:
+        with contextlib.suppress(Gone):
+            await super().fetch_alone(request, gate)
+        return await super().fetch_alone(request, gate)
+
+
 async def test_nothing_can_send_an_order_call_a_second_time() -> None:
-    """Not even a library that tries again by itself: here a middleware of the client does so on purpose."""
+    """Not even a pool that tries again by itself: here one does so on purpose."""
     heard: list[bytes] = []
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,20 +213,16 @@ async def test_nothing_can_send_an_order_call_a_second_time() -> None:
             heard.append(await reader.readuntil(b"{}"))
         writer.close()
 
-    async def insist(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        with contextlib.suppress(aiohttp.ClientError):
-            await handler(request)
-        return await handler(request)
-
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    transport = Transport.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECOND, Granting())
-    transport._acting._middlewares = transport._reading._middlewares = (insist,)  # noqa: SLF001  # no other way to make a client that misbehaves
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    transport = Transport.open(base_url, SECOND, Granting())
+    transport._acting = Insistent(base_url, 1.0, partial(Line, 1000, frozenset()))  # noqa: SLF001  # no other way to make a client that misbehaves
     with pytest.raises(BrokerUnavailable):
         await send_once(transport)
     assert len(heard) == 1
     with pytest.raises(BrokerUnavailable):
-        await transport.send("POST", "x", demand=READ, deadline=SECOND, body={})
-    assert len(heard) == 3  # the middleware does what it is meant to where nothing stops it
+        await transport.send("POST", "x", demand=READ, deadline=SECOND, body={}, is_alone=True)
+    assert len(heard) == 3  # it does what it is meant to where nothing stops it
     await transport.aclose()
     server.close()
 
@@ -239,12 +248,10 @@ async def test_each_order_call_has_a_connection_of_its_own() -> None:
     await server.wait_closed()
 
 
-async def kept_connection(transport: Transport) -> aiohttp.client_proto.ResponseHandler:
+async def kept_connection(transport: Transport) -> Line:
     """Return the one connection that waits in the pool, as soon as it does."""
     while True:
-        pools = transport._reading.connector._conns.values()  # type: ignore[union-attr]  # noqa: SLF001  # to see inside
-        waiting = [protocol for pool in pools for protocol, _ in pool]
-        if waiting:
+        if waiting := transport._reading._kept:  # noqa: SLF001  # to see inside
             return waiting[0]
         await asyncio.sleep(0.01)
 
@@ -273,7 +280,7 @@ async def test_what_came_unasked_on_a_kept_connection_is_nobodys_answer() -> Non
     assert (await transport.send("GET", "x", demand=READ, deadline=SECOND)).body == b"mine"
     unasked.set()
     kept = await kept_connection(transport)
-    while not kept.should_close and kept.is_connected():  # noqa: ASYNC110  # it comes over a socket
+    while kept.is_free:  # noqa: ASYNC110  # it comes over a socket
         await asyncio.sleep(0.01)
     assert (await transport.send("GET", "x", demand=READ, deadline=SECOND)).body == b"mine"  # from a fresh connection
     await transport.aclose()

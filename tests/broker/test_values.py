@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.broker import values
 from app.broker.values import decimal, moment, text, whole
 
 anything = st.none() | st.booleans() | st.integers() | st.text() | st.decimals() | st.floats() | st.lists(st.integers())
@@ -74,3 +75,30 @@ def test_no_value_of_the_broker_crashes_a_reader(value: object) -> None:
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**14), max_value=10**14, places=4))
 def test_a_decimal_survives_the_way_in(number: Decimal) -> None:
     assert decimal(format(number, "f")) == number
+
+
+def test_what_is_remembered_of_words_and_numbers_is_short() -> None:
+    """A broker gone mad must not fill the memory with what stands around a number."""
+    values._number.cache_clear()  # noqa: SLF001  # to see inside
+    values._familiar.cache_clear()  # noqa: SLF001  # the same
+    for length in range(1_000, 1_100):
+        blanks = " " * length
+        assert decimal(f"{blanks}14.10{blanks}") == Decimal("14.10")
+        assert decimal(f"{blanks}NaN") is None
+        assert decimal(blanks) is None
+        assert decimal("9" * length) is None
+        assert values.familiar(f"{blanks}IDEA-EQ") == "IDEA-EQ"
+    assert values._number.cache_info().currsize == 3  # noqa: SLF001  # the same
+    assert values._familiar.cache_info().currsize == 0  # noqa: SLF001  # the same
+
+
+def test_equal_keys_of_different_kinds_are_not_taken_for_one_another() -> None:
+    written: list[object] = ["1", 1, Decimal(1), "1.0", True, 1.0]
+    for _ in range(2):
+        assert [decimal(each) for each in written] == [
+            Decimal(1), Decimal(1), Decimal(1), Decimal("1.0"), None, None,
+        ]  # fmt: skip
+        assert str(decimal("1.0")) == "1.0"
+        assert str(decimal("1")) == "1"
+        assert [values.familiar(each) for each in written] == ["1", "1", "1", "1.0", None, None]
+        assert str(decimal("-0.00")) == "0.00"

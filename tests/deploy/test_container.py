@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from app.server import longest_stop
 from app.settings import Settings
 from tests.support.configured import KEY
 from tests.support.environment import environment
@@ -48,13 +50,60 @@ def test_the_image_installs_by_the_lock_and_runs_as_nobody() -> None:
     assert "HEALTHCHECK" in last_stage
 
 
-def test_compose_has_database_migration_backend_and_simulator_in_order() -> None:
+def test_compose_has_two_replicas_behind_a_proxy_and_all_in_order() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"database", "migrate", "backend", "simulator"}
+    assert set(services) == {"database", "migrate", "backend", "proxy", "simulator", "prometheus"}
+    assert services["backend"]["deploy"]["replicas"] == 2
+    assert services["proxy"]["depends_on"]["backend"]["condition"] == "service_healthy"
     assert services["backend"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert services["migrate"]["depends_on"]["database"]["condition"] == "service_healthy"
-    for name in ("backend", "simulator"):
-        assert [port.split(":")[0] for port in services[name]["ports"]] == ["127.0.0.1"]
+    assert services["prometheus"]["profiles"] == ["metrics"]
+    published = {name: each["ports"] for name, each in services.items() if "ports" in each}
+    assert published == {
+        "proxy": ["127.0.0.1:8000:8080"], "simulator": ["127.0.0.1:9000:9000"], "prometheus": ["127.0.0.1:9090:9090"],
+    }  # fmt: skip
+
+
+def test_every_image_of_compose_is_of_a_named_release() -> None:
+    images = [each["image"] for each in COMPOSE["services"].values() if each["image"] != "gopocket-partner"]
+    assert len(images) == 3
+    assert [image for image in images if not re.search(r":v?\d+(\.\d+)*(-[a-z]+)?$", image)] == []
+
+
+def test_only_the_network_of_compose_is_believed_about_addresses() -> None:
+    [subnet] = [each["subnet"] for each in COMPOSE["networks"]["default"]["ipam"]["config"]]
+    assert COMPOSE["services"]["backend"]["environment"] == {"TRUSTED_PROXIES": subnet}
+    default = re.fullmatch(r"\$\{PARTNER_SUBNET:-(.*)\}", subnet)
+    assert default
+    assert ip_network(default[1]).is_private
+
+
+def test_what_the_proxy_mounts_is_there_and_leads_to_the_replicas() -> None:
+    proxy = COMPOSE["services"]["proxy"]
+    for mounted in proxy["volumes"]:
+        source, target, mode = mounted.split(":")
+        assert (ROOT / source).is_file()
+        assert (Path(target).parent, mode) == (Path("/etc/partner"), "ro")
+    listening = re.search(r"listen (\d+);", (ROOT / "deploy/nginx.conf").read_text("utf-8"))
+    assert listening
+    assert proxy["ports"][0].endswith(f":{listening[1]}")
+    command = COMPOSE["services"]["backend"]["command"]
+    upstreams = re.findall(r"server (\S+) resolve", (ROOT / "deploy/nginx-replicas.conf").read_text("utf-8"))
+    assert set(upstreams) == {f"backend:{command[command.index('--port') + 1]}"}
+
+
+def test_the_proxy_waits_longer_than_an_order_may_take_and_containers_than_a_stop() -> None:
+    given = assignments("deploy/demo.env")
+    settings = _settings({name.lower(): text for name, text in given.items()})
+    conf = (ROOT / "deploy/nginx.conf").read_text("utf-8")
+    reads = [int(found) for found in re.findall(r"proxy_read_timeout (\d+)s;", conf)]
+    assert min(reads) > settings.broker_order_deadline.total_seconds() + 5
+    assert max(reads) > settings.order_stream_heartbeat.total_seconds() * 4
+    for name in ("backend", "proxy"):
+        assert int(COMPOSE["services"][name]["stop_grace_period"].rstrip("s")) == 20 > longest_stop(settings)
+    ends = re.search(r"worker_shutdown_timeout (\d+)s;", conf)
+    assert ends
+    assert int(ends[1]) < 20
 
 
 def test_the_demo_of_compose_has_settings_that_start() -> None:
@@ -98,6 +147,8 @@ def test_the_defaults_in_the_example_are_the_defaults() -> None:
     assert shown.pop("TRUSTED_PROXIES") == "10.0.0.0/8"  # an example; the default is none
     assert shown.pop("BROKER_LOGIN_URL") == "https://web.gopocket.in/?appcode={app_code}"
     assert shown.pop("RATE_LIMIT_URL") == "rediss://limits:6379/0"  # the same; the default is the database
+    assert shown.pop("EXPECTED_EGRESS_IPS") == "203.0.113.7"  # the same; the default is none
+    assert shown.pop("PARTNER_SUBNET") == "10.213.77.0/24"  # compose's own
     needed = environment("postgresql:///x", "https://web.gopocket.in/")
     required = {name.lower(): needed[name] for name in needed if name.lower() in Settings.model_fields}
     del required["broker_base_url"], required["metrics_port"]  # which tests have of their own

@@ -13,17 +13,15 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from app.metrics import serve_metrics
 from app.observability import configure_logging
 from tests.conftest import create_clone
 from tests.support.configured import API_SECRET, KEY, configured
 from tests.support.investor import Browser
 from tests.support.replicas import CONVERSION, ORDER, Store, fresh_key
+from tests.support.scraped import scraped
 from tests.support.service import Service, serving
 from tests.support.simulated import SimulatedBroker
-from workbench.children import free_port
 
 USER = "AB1234"
 ADDRESS, AGENT = "203.0.113.77", "Mozilla/5.0 (X11; PrivacyPhone 7.3)"
@@ -179,7 +177,10 @@ async def test_nothing_personal_leaves_by_log_metrics_or_address(
     for expected in ("/sso/login", "/v1/placements/", "/portal/?tab=funds", "/problems/", "?appcode="):
         assert any(expected in each for each in addresses), expected
     assert [each for each in addresses if found(day.private | {USER}, each)] == []
-    assert found(day.private | {USER}, await _metrics(settings.database_url)) == set()
+    told = await scraped(settings)
+    for counted in ("/v1/orders", "internal-error", "order_calls_total", "signed-in", "refused-by-broker"):
+        assert counted in told
+    assert found(day.private | {USER}, told) == set()
 
 
 async def _is_kept_nowhere(rows: asyncpg.Connection, day: Day) -> None:
@@ -211,15 +212,3 @@ async def test_of_an_address_only_the_network_is_kept_with_a_session(
     [row] = await rows.fetch("SELECT sessions::text AS whole, address_prefix, user_agent FROM sessions")
     assert (row["address_prefix"], row["user_agent"]) == (kept, AGENT)
     assert address not in row["whole"]
-
-
-async def _metrics(database_url: SecretStr) -> str:
-    port = free_port()
-    server = serve_metrics("127.0.0.1", port, database_url)
-    assert server is not None
-    async with httpx.AsyncClient() as scraper:
-        told = (await scraper.get(f"http://127.0.0.1:{port}/metrics")).text
-    server.shutdown()
-    server.server_close()
-    assert "partner_unknown" in told
-    return told

@@ -5,19 +5,16 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx
 import pytest
-from pydantic import SecretStr
 
 from app.clock import monotonic
-from app.metrics import serve_metrics
 from app.observability import configure_logging
 from tests.conftest import create_clone, empty
 from tests.support.configured import KEY, configured
 from tests.support.replicas import PUBLIC, Replicas, Store, Trader, received, replicated, trading, until
+from tests.support.scraped import scraped
 from tests.support.service import Service, serving
 from tests.support.simulated import SimulatedBroker
-from workbench.children import free_port
 
 OTHER = "ZZ9999"
 NEWER_KEY = f"k2:{base64.b64encode(bytes(range(32, 64))).decode()}"
@@ -118,7 +115,8 @@ async def test_no_token_is_kept_logged_or_told(
         broker.break_call("subscribe", "reset", times=1)
         await asha.sign_in(broker)
         await received(broker, "subscribe", 2)
-        told = await _metrics(replicas.database_url)
+        told = await scraped(configured(replicas.database_url, broker.url))
+        assert 'partner_webhook_posts_total{outcome="taken"}' in told
         tables = await replicas.store.rows.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         stored = [row[0] for [table] in tables for row in await _texts(replicas.store, table)]
         broker.break_call("unsubscribe", "notOk")
@@ -135,18 +133,6 @@ async def test_no_token_is_kept_logged_or_told(
 async def _texts(store: Store, table: str) -> list[Any]:
     found: list[Any] = await store.rows.fetch(f"SELECT whole::text FROM {table} AS whole")
     return found
-
-
-async def _metrics(database_url: str) -> str:
-    port = free_port()
-    server = serve_metrics("127.0.0.1", port, SecretStr(database_url))
-    assert server is not None
-    async with httpx.AsyncClient() as scraper:
-        told = (await scraper.get(f"http://127.0.0.1:{port}/metrics")).text
-    server.shutdown()
-    server.server_close()
-    assert "partner_database_up" in told
-    return told
 
 
 async def test_log_out_everywhere_ends_it_while_the_token_lives(

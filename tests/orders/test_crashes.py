@@ -77,6 +77,7 @@ async def waiting(store: Store, beginning: str, other_than: int = 0) -> int:
 
 
 HOLDS_THE_CHAIN = "WITH held AS"
+WRITES_THE_INTENT = "WITH raised AS"
 
 
 async def intent_of(store: Store) -> str:
@@ -112,8 +113,9 @@ async def placed_once(asha: Trader, broker: SimulatedBroker, placement_id: str) 
 
 
 @pytest.mark.parametrize(
-    ("table", "statement"), [("ledger_heads", HOLDS_THE_CHAIN), ("intents", "INSERT INTO intents"),
-                             ("watches", "INSERT INTO watches"), ("ledger", "WITH appended AS")],
+    ("table", "statement"), [("ledger_heads", HOLDS_THE_CHAIN), ("users", WRITES_THE_INTENT),
+                             ("intents", WRITES_THE_INTENT), ("watches", WRITES_THE_INTENT),
+                             ("ledger", "WITH appended AS")],
 )  # fmt: skip
 async def test_killed_before_the_intent_is_committed_nothing_has_been(
     store: Store,
@@ -293,9 +295,7 @@ async def test_a_replica_that_waits_for_no_caller_still_writes_down_what_it_has_
     await placed_once(asha, broker, placement["placementId"])
 
 
-@pytest.mark.parametrize(
-    ("table", "statement"), [("ledger_heads", HOLDS_THE_CHAIN), ("watches", "INSERT INTO watches")]
-)
+@pytest.mark.parametrize(("table", "statement"), [("ledger_heads", HOLDS_THE_CHAIN), ("watches", WRITES_THE_INTENT)])
 async def test_a_database_lost_before_the_intent_is_told_and_not_remembered(
     store: Store,
     doomed: Process,

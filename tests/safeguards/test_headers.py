@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
-from app.middleware import Failures, RequestContext
+from app.middleware import Edge
 from app.rendering import ProblemRenderer
 from app.settings import Settings
 from tests.support.configured import configured
@@ -93,16 +93,23 @@ async def test_every_answer_of_every_route(database_url: str, broker: SimulatedB
     assert {200, 303, 400, 401, 403, 404, 405, 414} <= statuses
 
 
-async def test_what_nobody_expected_carries_them_too() -> None:
+@pytest.mark.parametrize("is_production", [True, False])
+@pytest.mark.parametrize("path", ["/v1/orders", "/sso/login", "/healthz", "/nowhere"])
+async def test_what_nobody_expected_carries_them_too(database_url: str, path: str, is_production: bool) -> None:
     async def failing(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise RuntimeError
 
-    renderer = ProblemRenderer(PUBLIC, f"{PUBLIC}/sso/login", (PUBLIC,))
-    app = RequestContext(Failures(failing, renderer=renderer), is_production=True)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=PUBLIC) as client:
-        answer = await client.get("/v1/orders")
+    settings = _settings(database_url, "http://127.0.0.1:9", is_production=is_production)
+    app = Edge(failing, settings=settings, renderer=ProblemRenderer(PUBLIC, f"{PUBLIC}/sso/login", (PUBLIC,)))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=True), base_url=PUBLIC
+    ) as client:
+        answer = await client.get(path, headers={"Origin": FRONTEND, "X-Request-ID": "mine"})
     assert answer.status_code == 500
-    judge(answer, is_production=True)
+    assert answer.json()["type"] == f"{PUBLIC}/problems/internal-error"
+    assert answer.headers["access-control-allow-origin"] == FRONTEND
+    assert answer.headers["x-request-id"] == "mine"
+    judge(answer, is_production=is_production)
 
 
 def _settings(database_url: str, broker_url: str, *, is_production: bool) -> Settings:

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.exc import IntegrityError
 
 from app.db import Database
 from app.safeguards.audit import SYSTEM, Fact, Ledger
@@ -55,6 +56,39 @@ async def test_several_rows_of_one_transaction_follow_each_other(db: Database, r
     ]  # fmt: skip
     verdict = await verify(db, RING)
     assert (verdict.rows, verdict.chains, verdict.findings) == (3, 2, [])
+
+
+async def test_rows_written_onto_a_held_chain_follow_each_other_and_what_was_there(
+    db: Database, rows: asyncpg.Connection
+) -> None:
+    await write_rows(db, 2)
+    later = datetime.now(UTC) + timedelta(hours=1)  # noqa: TID251  # only that it is written as it was given
+    async with db.transaction() as tx:
+        held = await Ledger(RING).hold(tx, USER)
+        await held.write("tested", actor=USER, facts={"which": 1})
+        await held.write("tested", actor=USER, facts={"which": 2}, at=later)
+        assert await Ledger(RING).lock(tx, USER) > held.now
+    await write_rows(db)
+    written = await rows.fetch("SELECT number, at FROM ledger ORDER BY number")
+    assert [each["number"] for each in written] == [1, 2, 3, 4, 5]
+    assert [each["at"] for each in written][2:4] == [held.now, later]
+    verdict = await verify(db, RING)
+    assert (verdict.rows, verdict.findings) == (5, [])
+
+
+async def test_a_held_chain_that_was_written_another_way_is_not_forked(db: Database) -> None:
+    await write_rows(db)
+
+    async def write_both_ways() -> None:
+        async with db.transaction() as tx:
+            held = await Ledger(RING).hold(tx, USER)
+            await Ledger(RING).write(tx, USER, "tested", actor=USER, facts={})
+            await held.write("tested", actor=USER, facts={})
+
+    with pytest.raises(IntegrityError, match="ledger_pkey"):
+        await write_both_ways()
+    verdict = await verify(db, RING)
+    assert (verdict.rows, verdict.findings) == (1, [])
 
 
 async def test_many_writers_leave_no_gap(db: Database, rows: asyncpg.Connection) -> None:

@@ -5,7 +5,7 @@ import pytest
 from app.limits import CONTRACT, Category, Demand, Urgency
 from app.problems import RateLimited, TemporarilyUnavailable
 from app.safeguards.addresses import counted_address
-from app.safeguards.quotas import Quota, Standing, fields, policy_field
+from app.safeguards.quotas import Quota, Standing, policy_field
 from app.safeguards.sparing import Sparing
 
 CANCEL = Demand(Category.ORDER, "AB1234", urgency=Urgency.URGENT)
@@ -21,7 +21,7 @@ def test_the_window_that_stops_first_comes_first_and_of_two_the_longer_lasting()
         ),
         at=0.0,
     )
-    assert fields(standing) == {
+    assert standing.fields == {
         "RateLimit-Policy": '"order-3600";q=500;w=3600, "order-60";q=250;w=60, "order-1";q=25;w=1',
         "RateLimit": '"order-3600";r=0;t=700, "order-60";r=0;t=13, "order-1";r=20;t=1',
     }

@@ -67,8 +67,8 @@ class Somebody:
         return type("Session", (), {"id": UUID(int=1)})
 
     @property
-    def session(self) -> Row:
-        return Row(Freshness(1, self.since_order, has_unknown=False, last_event=0))
+    def freshness(self) -> Freshness:
+        return Freshness(1, self.since_order, has_unknown=False, last_event=0)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

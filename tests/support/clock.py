@@ -1,4 +1,4 @@
-"""A clock that a test can set."""
+"""Clocks that a test can set."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,3 +25,13 @@ class SettableClock(Clock):
 
     def reset(self) -> None:
         self._ahead = timedelta(0)
+
+
+class Watch:
+    """Seconds in a test's hand, for what counts by `monotonic`."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time

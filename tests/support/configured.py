@@ -28,5 +28,6 @@ def configured(database_url: str, broker_url: str, public_url: str = "http://127
         "read_reuse_seconds": "0",
         "order_webhooks": False,  # who wants the broker's hints says so
         "order_poll_interval": "1",
+        "broker_breaker_failures": "0",  # tests of faults break one call over and over, in one service
     }
     return Settings(**(given | changed))

@@ -134,6 +134,9 @@ class SimulatedBroker:
         )
         return found
 
+    def forget_requests(self) -> None:
+        self._control.delete("/requests").raise_for_status()
+
 
 @contextmanager
 def simulated_broker(folder: Path, **settings: str) -> Iterator[SimulatedBroker]:

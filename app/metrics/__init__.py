@@ -1,0 +1,1 @@
+"""What Prometheus is told, on a port of its own (docs/metrics.md); nothing that serves requests imports it."""
