@@ -26,6 +26,7 @@ _log = logger(__name__)
 
 _CONNECT_TIMEOUT = 5.0  # seconds; a database in the same network answers in milliseconds
 _STATEMENT_TIMEOUT = 10.0  # seconds; no statement of ours takes one
+_GOODBYE = 1.0  # seconds; a process that is to end has twenty in all
 _LOOK_TIMEOUT = 3.0  # seconds; a load balancer that asks whether we are able does not wait for ten
 _UNAVAILABLE = (
     "08", "53", "57",  # connection lost, out of resources, shut down or cancelled from outside (PostgreSQL, appendix A)
@@ -119,7 +120,12 @@ class Database:
         return cls(open_engine(url, pool_size=pool_size, pool_wait=pool_wait))
 
     async def aclose(self) -> None:
-        await self._engine.dispose()
+        """Take leave of the server, unless it does not answer: then the connections end with the process."""
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await self._engine.dispose()
+        except (OSError, DBAPIError):  # TimeoutError is one of the first
+            await self._engine.dispose(close=False)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -165,30 +171,38 @@ def _pass_over_the_closed(_connection: object, _record: object, proxy: PoolProxi
         raise DisconnectionError
 
 
-def told_as_unavailable() -> AbstractAsyncContextManager[None]:
-    """Raise `TemporarilyUnavailable` for whatever keeps us from the database, and leave faults of our own alone."""
-    return _TOLD
+def told_as_unavailable(*, is_counted: bool = True) -> AbstractAsyncContextManager[None]:
+    """Raise `TemporarilyUnavailable` for whatever keeps us from the database, and leave faults of our own alone.
+
+    It is counted where the event loop runs, and nowhere else (app/measuring.py).
+    """
+    return _TOLD if is_counted else _TOLD_ONLY
 
 
 class _ToldAsUnavailable(AbstractAsyncContextManager[None]):
-    """One for all blocks: it holds nothing, and a generator for each would cost every statement."""
+    """One for all blocks: it holds nothing of them, and a generator for each would cost every statement."""
+
+    def __init__(self, *, is_counted: bool) -> None:
+        self._is_counted = is_counted
 
     @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, PoolExhausted):
-            measures.database_pool_exhausted()
+            if self._is_counted:
+                measures.database_pool_exhausted()
             _log.error("database_pool_exhausted")
             raise TemporarilyUnavailable("Every connection to the database is taken.") from error
         if error is not None and _is_unavailable(error):
-            measures.database_failed()
+            if self._is_counted:
+                measures.database_failed()
             told = str(error) if isinstance(error, Unconnected) else type(_driver_error(error)).__name__
             _log.error("database_unavailable", error=told)
             raise TemporarilyUnavailable from error
 
 
-_TOLD = _ToldAsUnavailable()
+_TOLD, _TOLD_ONLY = _ToldAsUnavailable(is_counted=True), _ToldAsUnavailable(is_counted=False)
 
 
 def _is_unavailable(error: BaseException) -> bool:

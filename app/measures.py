@@ -33,6 +33,7 @@ _requests = ALL.timer(
     Named("partner_requests_total", "Requests answered", ("route", "method", "outcome", "problem")),
     Named("partner_request_seconds", "How long they took, without streams", ("route", "method")),
 )
+_own_faults = ALL.counter("partner_internal_errors_total", "Requests that met a fault of our own")
 _under_pressure = ALL.counter(
     "partner_requests_refused_under_pressure_total", "Requests refused since too many were under way"
 )
@@ -120,6 +121,10 @@ def request_ended(route: str, method: str, status: int, problem: str, seconds: f
     outcome = _CLASSES[status // 100] if status < (_LAST_CLASS + 1) * 100 else _CLASSES[0]
     known = method if method in _METHODS else "other"
     _requests.add((route, known, outcome, problem), None if route in _STREAMS else seconds)
+
+
+def internal_error_met() -> None:
+    _own_faults.add()
 
 
 def request_refused_under_pressure() -> None:

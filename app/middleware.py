@@ -94,6 +94,7 @@ class Edge:
             if answer.has_begun:
                 raise
             _log.exception("internal_error", route=_route(scope))
+            measures.internal_error_met()
             await self._renderer.answer(InternalError(), scope)(scope, receive, answer)
 
 

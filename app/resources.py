@@ -165,7 +165,7 @@ async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimite
 async def open_permits(settings: Settings) -> PermitStore:
     """Return the store of permits that the settings name; whoever opens it closes it."""
     if settings.rate_limit_url is None:
-        return await PostgresPermits.open(settings.database_url)
+        return await PostgresPermits.open(settings.direct_database_url)  # whose ends say what the server may forget
     from app.safeguards.counting_redis import RedisPermits  # noqa: PLC0415  # six megabytes where Redis is not used
 
     return RedisPermits.open(settings.rate_limit_url)

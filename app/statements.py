@@ -36,14 +36,12 @@ class Statements:
     async def open(cls, url: SecretStr, *, most: int, on_lost: Callable[[], None] | None = None) -> Self:
         """Return a pool of `most` connections; they come with the first statements, so that nothing waits for a start.
 
-        asyncpg reads the URL itself, as the engine has it do. With `on_lost`, which is called whenever a connection has
-        ended, no commit waits for the disk: whoever asks so knows what to do about what the server may have forgotten.
+        asyncpg reads the URL itself, as the engine has it do. `on_lost` is called whenever a connection has ended.
         """
 
         async def watch(connection: asyncpg.Connection) -> None:  # type: ignore[no-any-unimported]  # the same
             if on_lost is not None:
                 connection.add_termination_listener(lambda _connection: on_lost())
-                await connection.execute("SET synchronous_commit = off")
 
         pool = await asyncpg.create_pool(
             url.get_secret_value(),
@@ -59,7 +57,12 @@ class Statements:
         return cls(pool)
 
     async def aclose(self) -> None:
-        await self._pool.close()
+        """Take leave of the server, unless it does not answer."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._pool.close()
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):  # TimeoutError is one of the first
+            self._pool.terminate()
 
     async def rows(self, statement: str, *arguments: object) -> list[Any]:
         """Return what the statement gives, each row with its columns as attributes of a mapping.

@@ -40,7 +40,7 @@ def origin_of(url: str) -> str:
 def is_loopback(url: str) -> bool:
     """Say whether a URL's host is this machine."""
     host = urlsplit(url).hostname or ""
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def is_same_site(one: str, other: str) -> bool:
@@ -49,7 +49,8 @@ def is_same_site(one: str, other: str) -> bool:
     return first.scheme == second.scheme and _site(first.hostname or "") == _site(second.hostname or "")
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Say whether a host is a number and no name."""
     try:
         ip_address(host)
     except ValueError:
@@ -63,6 +64,6 @@ def _public_suffixes() -> PublicSuffixList:
 
 
 def _site(host: str) -> str:
-    if _is_address(host) or "." not in host:
+    if is_address(host) or "." not in host:
         return host
     return _public_suffixes().privatesuffix(host) or host

@@ -10,6 +10,13 @@ from app.settings import Settings
 from app.tables import metadata
 
 _MIGRATION_LOCK = 0x676F706F636B6574  # "gopocket"; any number that nobody else uses
+_ALONE = text("""
+    SELECT set_config('idle_in_transaction_session_timeout', '600s', true),
+           set_config('tcp_keepalives_idle', '30', true),
+           set_config('tcp_keepalives_interval', '10', true),
+           set_config('tcp_keepalives_count', '3', true)
+""")
+"""By which the server lets go of lock and tables when our host has vanished; over a socket the last three are idle."""
 _PATIENCE = 600.0  # seconds, of a statement: an index over years of orders, or the turn of another replica
 
 
@@ -18,6 +25,7 @@ def _migrate(connection: Connection) -> None:
 
     No statement waits longer than five seconds for a table: behind it everybody who reads that table would wait, too.
     """
+    connection.execute(_ALONE)
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
     connection.execute(text("SET LOCAL lock_timeout = '5s'"))
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)

@@ -7,12 +7,12 @@ no answer is taken for another's (docs/decisions/0017).
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from socket import IPPROTO_TCP, SOCK_STREAM
 from urllib.parse import urlsplit
 
 from app.broker.line import Gone, Line, Reply
 from app.clock import monotonic
+from app.urls import is_address
 
 _MOST = 256  # connections at the same time, those of one request each included
 _KEPT_FOR = 15.0  # seconds without a question; most servers close after 60 or more
@@ -155,7 +155,7 @@ class Lines:
         self._addresses = [*(each for each in self._addresses if each != address), address]
 
     async def _resolved(self) -> list[str]:
-        if _is_address(self._host):
+        if is_address(self._host):
             return [self._host]
         async with self._resolving:  # a name that can't be looked up must not take all of the threads that look
             if self._now() >= self._known_until:
@@ -182,11 +182,3 @@ def _tls() -> ssl.SSLContext:
 
 def _ascii(host: str) -> str:
     return host if host.isascii() else host.encode("idna").decode("ascii")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,11 +1,13 @@
 """The way to the broker: name, connection, certificate, and whether each read lives where we look for it.
 
 Only GETs without a token go out, each counted against the app's limits: what is refused for want of one shows that the
-call exists, and nothing is asked of any call that could do something.
+call exists, unless a path beside it that can't exist is refused alike. Nothing is asked of any call that could do
+something.
 """
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -39,6 +41,7 @@ _DEMAND = Demand(Category.NON_TRADING)
 _DRIFT = (
     2.0  # seconds: what the broker says of its time is rounded down to a second, and was on its way for some of one
 )
+_IMPOSSIBLE = "there-is-no-such-call"
 _BROKEN, _MISSING = 500, frozenset({404, 405, 410})
 
 
@@ -93,27 +96,46 @@ async def _route(transport: Transport, paths: Paths, call: Call) -> Finding:
     """Say whether a read is where we look for it, at the path that is asked first or at another one that is known."""
     check, seen = f"route {call.setting_name}", list[str]()
     for path in paths.of(call):
-        told = await _seen(transport, call, path)
-        if told is None:
+        word = await _word(transport, path)
+        if word.is_unasked:
+            return warning(check, f"It can't be told whether it is at {path}. {word.why_not}.")
+        if word.why_not is None:
+            beside = await _word(transport, f"{path.rstrip('/').rpartition('/')[0]}/{_IMPOSSIBLE}".lstrip("/"))
+            if beside.is_unasked or beside.said == word.said:
+                why = beside.why_not or f"A path beside it that can't exist is answered alike ({word.said})"
+                return warning(check, f"It can't be told whether it is at {path}. {why}.")
             others = f", not at {' or '.join(seen)}" if seen else ""
             return ok(check, f"It is there at {path}{others}.")
-        seen.append(f"{path} ({told})")
+        seen.append(f"{path} ({word.why_not})")
     return warning(
         check, f"It does not seem to be at {' or '.join(seen)}: name its path in BROKER_PATHS as {call.setting_name}."
     )
 
 
-async def _seen(transport: Transport, call: Call, path: str) -> str | None:
-    """Return why a call does not seem to be at a path, none where it is."""
+@dataclass(frozen=True)
+class _Word:
+    """What is said at a path: the status, why no call seems to be there (none where one does), and if it was asked."""
+
+    said: str
+    why_not: str | None = None
+    is_unasked: bool = False
+
+
+async def _word(transport: Transport, path: str) -> _Word:
+    said = "-"
     try:
-        read_rows(await transport.send(call.method, path, demand=_DEMAND, deadline=_DEADLINE))
-    except (BrokerSessionDead, BrokerRefused, BrokerRateLimited):
-        return None  # without a token that is what a call which exists says
+        answer = await transport.send("GET", path, demand=_DEMAND, deadline=_DEADLINE)
+        said = str(answer.status)
+        read_rows(answer)
+    except (BrokerSessionDead, BrokerRefused):
+        return _Word(said)  # without a token that is what a call which exists says
     except WrongPath:
-        return "404 or 405"
-    except (BrokerFault, BrokerTimeout, BrokerUnavailable, RateLimited, TemporarilyUnavailable) as problem:
-        return _why(problem).rstrip(".")
-    return None
+        return _Word(said, "404 or 405")
+    except (BrokerRateLimited, RateLimited, TemporarilyUnavailable) as problem:
+        return _Word(said, _why(problem).rstrip("."), is_unasked=True)
+    except (BrokerFault, BrokerTimeout, BrokerUnavailable) as problem:
+        return _Word(said, _why(problem).rstrip("."))
+    return _Word(said)
 
 
 def _clock(answer: Answer, before: datetime, took: timedelta) -> Finding:
@@ -144,6 +166,7 @@ def _why(error: Exception) -> str:
 _TOLD = {
     BrokerTimeout: "It did not answer in time.",
     BrokerUnavailable: "It can't be connected to, or is out of order.",
+    BrokerRateLimited: "It was not asked, for the broker says that too many calls come.",
     RateLimited: "It was not asked, for the app's limits are used up.",
     TemporarilyUnavailable: "It was not asked, for the app's limits can't be counted.",
 }

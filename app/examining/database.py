@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.clock import Clock
 from app.db import Database, reason_of
 from app.examining import store
-from app.examining.findings import Finding, failed, not_looked_at, ok, warning
+from app.examining.findings import Finding, ended, failed, fault, not_looked_at, ok, warning
 from app.examining.names import Unresolved, refuse_unresolved
 from app.problems import TemporarilyUnavailable
 from app.safeguards.sealing import CannotOpen, KeyRing, Sealed
@@ -48,10 +48,10 @@ async def examine_database(settings: Settings, ring: KeyRing, clock: Clock) -> l
 
 async def _told(check: str, work: Awaitable[Finding]) -> Finding:
     """Return what a check finds; what keeps one from being made does not keep the others."""
-    try:
-        return await work
-    except TemporarilyUnavailable as problem:
-        return failed(check, reason_of(problem))
+    found = await ended(work)
+    if isinstance(found, TemporarilyUnavailable):
+        return failed(check, reason_of(found))
+    return fault([check], found)[0] if isinstance(found, Exception) else found
 
 
 @asynccontextmanager
@@ -164,7 +164,16 @@ async def _keys(db: Database, ring: KeyRing, clock: Clock) -> Finding:
     unneeded = ring.key_ids - needed - {ring.sealing_key_id}
     also = f" Only rows of the ledger may still need {', '.join(sorted(unneeded))}." if unneeded else ""
     used = f"what is stored needs {', '.join(sorted(needed))}" if needed else "nothing stored needs a key yet"
-    return ok("keys", f"{ring.sealing_key_id} seals, {used}, and all of it opens.{also}")
+    return ok("keys", f"{ring.sealing_key_id} seals, {used}, and {_opened_of(found)}.{also}")
+
+
+def _opened_of(found: store.Locked) -> str:
+    """Say how much of what is sealed was opened; of a great many only some are tried."""
+    tried = [(len(found.tokens), found.token_count, "tokens"), (len(found.heads), found.head_count, "heads")]
+    if all(some == every for some, every, _ in tried):
+        return "all of it opens"
+    counts = " and ".join(f"{some} of {every} {what}" for some, every, what in tried)
+    return f"{counts} were tried and open, of each key those at both ends"
 
 
 def _opens(ring: KeyRing, session_id: UUID, sealed: Sealed) -> bool:

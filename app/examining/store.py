@@ -1,7 +1,7 @@
 """What the database says of itself, of us, and of what lies in it; nothing here changes a row."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,20 +9,20 @@ from uuid import UUID
 
 import asyncpg
 from pydantic import SecretStr
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, RowMapping, asc, desc, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.clock import random_bytes
 from app.db import Database, told_as_unavailable
 from app.safeguards.audit import Head
-from app.safeguards.rekeying import HEADS, head_key_ids, read_batch
+from app.safeguards.rekeying import HEADS, TOKENS, Kept, head_key_ids
 from app.safeguards.sealing import Sealed
 from app.tables import broker_sessions, metadata
 
 _CONNECT_TIMEOUT = 5.0  # seconds
 _HEARD_WITHIN = 2.0  # seconds; a notice takes a millisecond
 _CHANNEL = "partner_doctor"
-_MOST_OPENED = 1000  # tokens, and as many heads; a wrong key shows at the first
+_MOST_OPENED = 500  # of each key from either end: where one name stands for two keys, the later one sealed the later
 
 _SERVER = text("""
     SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS is_standby,
@@ -69,12 +69,14 @@ class Rights:
 
 @dataclass(frozen=True)
 class Locked:
-    """What is sealed: by which keys all of it, and of each kind enough to try them."""
+    """What is sealed: by which keys all of it, how much there is, and of each kind and key enough to try them."""
 
     token_key_ids: frozenset[str]
     head_key_ids: frozenset[str]
     tokens: list[tuple[str, UUID, Sealed]]
     heads: list[Head]
+    token_count: int
+    head_count: int
 
 
 async def server(tx: AsyncConnection) -> Server:
@@ -109,19 +111,33 @@ async def locked(tx: AsyncConnection, now: datetime) -> Locked | None:
         return None
     lives = broker_sessions.c.token_sealed.is_not(None), broker_sessions.c.expires_at > now
     ids = await tx.scalars(select(broker_sessions.c.token_key_id).where(*lives).distinct())
-    columns = broker_sessions.c
-    tokens = await tx.execute(
-        select(columns.user_id, columns.id, columns.token_key_id, columns.token_sealed)
-        .where(*lives)
-        .limit(_MOST_OPENED)
-    )
-    heads = await read_batch(tx, HEADS, "", "", _MOST_OPENED)
+    tokens = await _from_both_ends(tx, TOKENS, broker_sessions.c.connected_at, lives)
+    heads = await _from_both_ends(tx, HEADS, HEADS.owner, (HEADS.is_sealed,))
     return Locked(
         frozenset(key_id for key_id in ids if key_id),
         await head_key_ids(tx),
-        [(row[0], row[1], Sealed(row[2], row[3])) for row in tokens],
+        [(row["user_id"], row["id"], Sealed(row["token_key_id"], row["token_sealed"])) for row in tokens],
         [Head(row["chain"], row["number"], row["mac"], row["key_id"], row["seal"]) for row in heads],
+        await _count(tx, TOKENS, lives),
+        await _count(tx, HEADS, (HEADS.is_sealed,)),
     )
+
+
+async def _from_both_ends(
+    tx: AsyncConnection, kept: Kept, order: ColumnElement[Any], wanted: Sequence[ColumnElement[bool]]
+) -> Sequence[RowMapping]:
+    """Return of each key the first and the last rows by an order that tells them apart."""
+    turns = [
+        func.row_number().over(partition_by=kept.key_id, order_by=(by(order), by(kept.owner))) for by in (asc, desc)
+    ]
+    rows = select(kept.owner.table, *(each.label(f"turn_{at}") for at, each in enumerate(turns))).where(*wanted)
+    found = rows.subquery("found")
+    is_near_an_end = or_(*(found.c[f"turn_{at}"] <= _MOST_OPENED for at in range(len(turns))))
+    return (await tx.execute(select(found).where(is_near_an_end))).mappings().all()
+
+
+async def _count(tx: AsyncConnection, kept: Kept, wanted: Sequence[ColumnElement[bool]]) -> int:
+    return int(await tx.scalar(select(func.count()).select_from(kept.owner.table).where(*wanted)) or 0)
 
 
 async def hears(url: SecretStr, db: Database) -> bool:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from app.clock import monotonic
-from app.db import Database
+from app.db import Database, open_engine, told_as_unavailable
 from app.metrics import census_store
 from app.metrics.census_store import Overdue
 from app.orders.intents import Unknowns
@@ -82,12 +82,12 @@ class Census(Collector):
             return None
 
     async def _count(self) -> Count:
-        db = Database.open(self._database_url, pool_size=1)
+        engine = open_engine(self._database_url, pool_size=1).execution_options(isolation_level="AUTOCOMMIT")
+        db = Database(engine)
         try:
-            unknowns = await count_unresolved(db)
-            async with db.reading() as tx:
+            async with told_as_unavailable(is_counted=False), engine.connect() as tx:  # this thread may count nothing
                 return Count(
-                    unknowns=unknowns,
+                    unknowns=await count_unresolved(tx),
                     sessions=await census_store.live_sessions(tx, self._idle_timeout),
                     broker_sessions=await census_store.live_broker_sessions(tx),
                     ended=await census_store.ended_broker_sessions(tx),

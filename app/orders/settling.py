@@ -22,10 +22,9 @@ async def list_unresolved(db: Database) -> list[Intent]:
         return await store.list_unresolved(tx)
 
 
-async def count_unresolved(db: Database) -> list[Unknowns]:
+async def count_unresolved(tx: Transaction) -> list[Unknowns]:
     """Return how much is unknown, over all users."""
-    async with db.reading() as tx:
-        return await store.count_unresolved(tx)
+    return await store.count_unresolved(tx)
 
 
 async def settle_by_hand(

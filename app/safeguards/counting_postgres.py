@@ -34,12 +34,19 @@ from app.statements import PATIENCE, Statements
 
 _CONNECTIONS = 4  # a replica's; each is held for less than a millisecond
 
-_TAKE = "SELECT * FROM take_permit($1::text::text[], $2::text::int[], $3::text::float8[], $4::text::int[], $5::boolean)"
-_TAKE_ALL = """
+_UNFLUSHED = "set_config('synchronous_commit', 'off', true)"
+"""For this transaction, which is this statement: behind a pooler a connection is somebody else's in the next moment."""
+_TAKE = f"""
 SELECT taken.* FROM
+    {_UNFLUSHED},
+    take_permit($1::text::text[], $2::text::int[], $3::text::float8[], $4::text::int[], $5::boolean) AS taken
+"""  # noqa: S608  # nothing of it comes from outside
+_TAKE_ALL = f"""
+SELECT taken.* FROM
+    {_UNFLUSHED},
     unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS wanted (keys, belongs, lengths, usable),
     LATERAL take_permit(keys::text[], belongs::int[], lengths::float8[], usable::int[], true) AS taken
-"""
+"""  # noqa: S608  # the same
 """One after another in the order given, each seeing what those before it have taken; arrays within arrays as text,
 since PostgreSQL's have all the same length. The caller sorts them by key, as two who lock must in the same order."""
 _MOST_AT_ONCE = 32

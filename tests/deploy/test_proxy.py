@@ -105,6 +105,24 @@ async def test_a_read_goes_to_the_next_replica(tmp_path: Path) -> None:
         assert one.received
 
 
+async def test_an_auth_code_is_sent_to_one_replica_once(tmp_path: Path) -> None:
+    async with upstreams() as (one, other), before(tmp_path, one.port, other.port) as client:
+        one.dies = other.dies = True
+        answer = await client.get("/sso/callback", params={"authCode": CODE, "userId": "AB1234"})
+        assert [line for line, _ in one.received + other.received] == [
+            f"GET /sso/callback?authCode={CODE}&userId=AB1234 HTTP/1.1"
+        ]
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_an_auth_code_that_was_not_sent_yet_goes_to_a_replica_that_is_there(tmp_path: Path) -> None:
+    async with upstreams(1) as (one,), before(tmp_path, free_port(), one.port) as client:
+        answers = [await client.get("/sso/callback", params={"authCode": CODE}) for _ in range(6)]
+        assert [each.status_code for each in answers] == [200] * 6
+        assert {line for line, _ in one.received} == {f"GET /sso/callback?authCode={CODE} HTTP/1.1"}
+        assert len(one.received) == 6
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_what_was_not_sent_yet_goes_to_a_replica_that_is_there(tmp_path: Path, method: str) -> None:
     async with upstreams(1) as (one,), before(tmp_path, free_port(), one.port) as client:

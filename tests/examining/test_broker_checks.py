@@ -63,6 +63,20 @@ async def test_a_page_instead_of_an_answer_is_no_route(doctor: Doctor) -> None:
     assert "BROKER_PATHS" in found["route profile"][1]
 
 
+async def test_who_refuses_everything_alike_shows_no_route(doctor: Doctor) -> None:
+    async with answering(status="401 Unauthorized") as url:
+        found = await doctor(BROKER_BASE_URL=url, BROKER_PATHS=json.dumps({"funds": "no/such/thing"}))
+    alike = "A path beside it that can't exist is answered alike (401)."
+    assert found["route funds"] == ("warning", f"It can't be told whether it is at no/such/thing. {alike}")
+    assert found["route profile"][0] == found["route orderbook"][0] == "warning"
+
+
+async def test_who_says_that_too_many_calls_come_was_not_asked(doctor: Doctor) -> None:
+    async with answering(status="429 Too Many Requests") as url:
+        level, sentence = (await doctor(BROKER_BASE_URL=url))["route holdings"]
+    assert (level, "It was not asked, for the broker says that too many calls come" in sentence) == ("warning", True)
+
+
 async def test_a_broker_who_is_out_of_order_is_a_warning(doctor: Doctor) -> None:
     async with answering(status="503 Service Unavailable") as url:
         found = await doctor(BROKER_BASE_URL=url)

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from app.examining.everything import examine
+from app.safeguards.sealing import KeyRing
 from app.sessions.store import token_place
 from app.tables import SCHEMA_REVISION
 from tests.conftest import create_clone
@@ -79,6 +81,10 @@ async def test_a_direct_url_that_leads_elsewhere_hears_nothing(doctor: Doctor, w
     gone = await doctor("--offline", DATABASE_DIRECT_URL="postgresql://127.0.0.1:1/none")
     assert gone["direct connection"] == ("failed", "The database can't be reached. Check DATABASE_DIRECT_URL.")
     assert gone["database"][0] == "ok"
+    assert gone["store of permits"] == (
+        "failed",
+        "Calls can't be counted in the database, so no order passes: check DATABASE_DIRECT_URL.",
+    )
 
 
 @pytest.fixture
@@ -122,6 +128,40 @@ async def test_a_key_that_is_lacking_or_another_one_is_found(
     assert (await doctor("--offline"))["keys"][0] == "ok"
     await by_hand(hand, "UPDATE ledger_heads SET number = number + 1")
     assert (await doctor("--offline"))["keys"][0] == "failed"
+
+
+async def test_of_very_many_tokens_the_ends_are_tried_and_told(
+    doctor: Doctor, sealed: None, hand: asyncpg.Connection
+) -> None:
+    await hand.execute("INSERT INTO users (id, created_at, signed_in_at)"
+                       " SELECT 'U' || n, now(), now() FROM generate_series(1000, 2099) AS n")  # fmt: skip
+    good, wrong = (
+        ring_of("k1"),
+        KeyRing(configured("postgresql:///", "http://127.0.0.1:1", encryption_keys=BROKEN_KEY).encryption_keys),
+    )
+    rows = []
+    for number in range(1100):
+        session_id = uuid4()
+        token = (wrong if number >= 1090 else good).seal(SecretStr("a token"), token_place(session_id))
+        rows.append((f"U{1000 + number}", session_id, token.content, token.key_id, number))
+    await hand.executemany(
+        "INSERT INTO broker_sessions (user_id, id, token_sealed, token_key_id, connected_at, expires_at)"
+        " VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), now() + interval '1 hour')", rows
+    )  # fmt: skip
+    level, sentence = (await doctor("--offline"))["keys"]
+    assert (level, "The token of U20" in sentence) == ("failed", True)
+    await hand.execute("DELETE FROM broker_sessions WHERE user_id >= 'U2090'")
+    level, sentence = (await doctor("--offline"))["keys"]
+    assert level == "ok"
+    assert "1000 of 1091 tokens and 1 of 1 heads were tried and open" in sentence
+
+
+async def test_a_fault_of_ours_in_one_check_leaves_the_others(doctor: Doctor, hand: asyncpg.Connection) -> None:
+    await hand.execute("ALTER TABLE ledger_heads DROP COLUMN seal")
+    found = await doctor("--offline")
+    level, sentence = found["keys"]
+    assert (level, "a fault of our own, ProgrammingError at " in sentence) == ("failed", True)
+    assert found["schema"][0] == found["clock"][0] == found["store of permits"][0] == "ok"
 
 
 @pytest.mark.parametrize(("drift", "level"), [(0, "ok"), (-3, "warning"), (3, "warning"), (40, "failed")])

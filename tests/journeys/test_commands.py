@@ -32,6 +32,20 @@ async def test_a_fresh_database_is_refused_migrated_and_then_left_alone(worker: 
     }
 
 
+async def test_a_migrator_whose_host_vanishes_holds_nothing_for_hours(worker: str) -> None:
+    url = await create_clone(f"vanishing_{worker}", template=None)
+    hand = await asyncpg.connect(url)
+    await hand.execute("""
+        CREATE TABLE seen (patience text);
+        CREATE FUNCTION look() RETURNS event_trigger LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO seen VALUES (current_setting('idle_in_transaction_session_timeout')); END $$;
+        CREATE EVENT TRIGGER look ON ddl_command_start EXECUTE FUNCTION look();
+    """)
+    await said("migrate", given=environment(url, NOWHERE))
+    assert await hand.fetchval("SELECT array_agg(DISTINCT patience) FROM seen") == ["10min"]
+    await hand.close()
+
+
 async def test_a_database_that_is_not_there_is_said_in_one_sentence() -> None:
     given = environment("postgresql://127.0.0.1:1/none", NOWHERE)
     for command in (["migrate"], ["serve", "--port", "0"]):

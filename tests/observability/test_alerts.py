@@ -66,7 +66,7 @@ def test_every_label_that_rules_and_dashboard_ask_for_is_one_of_its_metric() -> 
         [*used] = {name for name in NAME.findall(expression) if name.startswith("partner_")}
         known = {label for name in used for label in page[_plain(name)]} | {"le", "instance", "job"}
         for _, selected, grouped in LABELS.findall(expression):
-            asked = {part.split("=")[0].rstrip("!").strip() for part in selected.split(",") if part}
+            asked = {re.split(r"[=!]", part)[0].strip() for part in selected.split(",") if part}
             asked |= {part.strip() for part in grouped.split(",") if part}
             assert asked <= known, expression
 

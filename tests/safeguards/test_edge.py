@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from app import measures
 from app.main import create_app
 from app.middleware import Edge
 from app.observability import configure_logging
@@ -130,10 +131,12 @@ def failing_app() -> FastAPI:
 
 async def test_what_nobody_expected_is_a_problem_with_a_trace_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(level="INFO", log_format="json")
+    before = measures.ALL.standing()["partner_internal_errors_total"][()]
     async with talking_to(failing_app()) as client:
         capsys.readouterr()
         answer = await client.get("/v1/fails", headers={"Origin": OURS, "X-Request-ID": "mine-1"})
     assert answer.status_code == 500
+    assert measures.ALL.standing()["partner_internal_errors_total"][()] == before + 1
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == {
         "type": f"{OURS}/problems/internal-error", "title": "Something went wrong on our side", "status": 500

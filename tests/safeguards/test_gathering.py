@@ -1,0 +1,76 @@
+"""Questions put together: everybody gets his own answer, nobody one that was found before he asked."""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.gathering import Gathering
+from app.problems import TemporarilyUnavailable
+
+
+class Desk:
+    """Answers questions by their doubles, round by round, when a test says so."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[int]] = []
+        self.may_go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def ask(self, questions: list[int]) -> Sequence[int]:
+        self.rounds.append(list(questions))
+        await self.may_go.wait()
+        if self.error:
+            raise self.error
+        return [2 * each for each in questions]
+
+
+async def quiet() -> None:
+    """Let everything happen that can happen without anybody else."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_whoever_comes_while_a_round_is_under_way_is_in_the_next_one_and_all_get_their_own() -> None:
+    desk = Desk()
+    gathering = Gathering(desk.ask, most=100)
+    first = asyncio.create_task(gathering.put(1))
+    await quiet()
+    others = [asyncio.create_task(gathering.put(each)) for each in (2, 3, 2)]
+    await quiet()
+    assert desk.rounds == [[1]]
+    desk.may_go.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 4]
+    assert desk.rounds == [[1], [2, 3, 2]]
+
+
+async def test_a_round_holds_no_more_than_it_may() -> None:
+    desk = Desk()
+    gathering = Gathering(desk.ask, most=2)
+    asked = [asyncio.create_task(gathering.put(each)) for each in range(5)]
+    desk.may_go.set()
+    assert await asyncio.gather(*asked) == [0, 2, 4, 6, 8]
+    assert [len(each) for each in desk.rounds] == [2, 2, 1]
+
+
+async def test_who_leaves_takes_nobody_elses_answer_with_him() -> None:
+    desk = Desk()
+    gathering = Gathering(desk.ask, most=100)
+    leaving, staying = asyncio.create_task(gathering.put(1)), asyncio.create_task(gathering.put(2))
+    await quiet()
+    leaving.cancel()
+    await quiet()
+    desk.may_go.set()
+    assert await staying == 4
+    assert leaving.cancelled()
+
+
+async def test_a_failure_is_told_to_all_of_its_round_and_to_nobody_else() -> None:
+    desk = Desk()
+    gathering = Gathering(desk.ask, most=2)
+    failing = [asyncio.create_task(gathering.put(each)) for each in (1, 2)]
+    await quiet()
+    desk.error = TemporarilyUnavailable()
+    desk.may_go.set()
+    told = await asyncio.gather(*failing, return_exceptions=True)
+    assert [type(each) for each in told] == [TemporarilyUnavailable, TemporarilyUnavailable]
+    desk.error = None
+    assert await gathering.put(7) == 14
