@@ -14,6 +14,7 @@ from app.broker.transport import Transport
 from app.clock import Clock
 from app.db import Database
 from app.dependencies import ProcessState
+from app.health.looking import Readiness
 from app.lateness import keep_sampling
 from app.limits import Urgency
 from app.observability import logger
@@ -43,6 +44,7 @@ from app.sessions.sharing import SharedReads
 from app.sessions.tokens_store import erase_expired, key_ids_in_use
 from app.sessions.unchanged import Unchanged
 from app.settings import Settings
+from app.statements import Statements
 from app.tables import SCHEMA_REVISION
 
 _log = logger("resources")
@@ -65,6 +67,7 @@ class Resources(ProcessState):
     hints: Hints
     hooks: Hooks
     stop_streams: Callable[[], None]
+    readiness: Readiness
 
 
 @asynccontextmanager
@@ -94,9 +97,10 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
         probes = Probes()
         stack.push_async_callback(probes.aclose)
-        looks = await FreshnessLooks.open(settings.database_url)
+        looks = await Statements.open(settings.database_url, most=1)
         stack.push_async_callback(looks.aclose)
-        means = Means(clock, db, gateway, ring, Remembered(), Refreshing(looks.look), Unchanged(), probes)
+        refreshing = Refreshing(FreshnessLooks(looks).look)
+        means = Means(clock, db, gateway, ring, Remembered(), refreshing, Unchanged(), probes)
         listeners, hints = _follow_orders(stack, settings, means)
         hooks = _hooks(stack, settings, means, hints)
         reads = SharedReads(limiter, settings.read_reuse_seconds)
@@ -114,6 +118,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         yield Resources(
             settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, means=means,
             actor=actor, reads=reads, listeners=listeners, hints=hints, hooks=hooks, stop_streams=listeners.stop,
+            readiness=Readiness(looks),
         )  # fmt: skip
 
 

@@ -71,7 +71,8 @@ class Defences:
             return await self._once(route, demand, ends_at, question)
         except BrokerUnavailable as problem:
             took = self._now() - began_at
-            if not (may_repeat and can_help(problem, took, deadline) and self._budget.spend()):
+            may_go = self._breakers[route].lets_through(demand.user_id, demand.urgency)
+            if not (may_repeat and may_go and can_help(problem, took, deadline) and self._budget.spend()):
                 raise
             measures.read_retried(route)
             await asyncio.sleep(pause(self._jitter(), deadline))

@@ -25,4 +25,11 @@ class WrongPath(Exception):
 
 
 class NotSent(Exception):
-    """No byte of an order call left: there was no connection, or not before its time was over."""
+    """No byte of an order call left: there was no connection, or not before its time was over.
+
+    `is_brokers` says that the broker took no connection or ended it; else it was our own limits or lateness.
+    """
+
+    def __init__(self, *, is_brokers: bool = False) -> None:
+        super().__init__()
+        self.is_brokers = is_brokers

@@ -182,28 +182,30 @@ class Gateway:
         self, call: Call, clearance: Clearance, body: object, proof: Proof = Proof.OK_WITH_NUMBER
     ) -> Verdict:
         leave = self._defences.begin_act(clearance.bearer.user_id)
-        verdict = await self._acted(call, clearance, body, proof)
-        self._defences.end_act(leave, _ending_of(verdict))
+        verdict, ending = await self._acted(call, clearance, body, proof)
+        self._defences.end_act(leave, ending)
         measures.order_call_ended(call.name.lower(), _told_of(verdict))
         return verdict
 
-    async def _acted(self, call: Call, clearance: Clearance, body: object, proof: Proof) -> Verdict:
+    async def _acted(self, call: Call, clearance: Clearance, body: object, proof: Proof) -> tuple[Verdict, Ending]:
         [path] = self._paths.of(call)
         try:
             answer = await self._transport.send_once(
                 call.method, path, clearance=clearance, body=body, deadline=self._manner.order_deadline,
                 route=call.route_class,
             )  # fmt: skip
-        except (NotSent, TemporarilyUnavailable):
-            return refused(NOT_SENT)
+        except NotSent as stopped:
+            return refused(NOT_SENT), Ending.FAILED if stopped.is_brokers else Ending.NEITHER
+        except TemporarilyUnavailable:  # of the store of permits
+            return refused(NOT_SENT), Ending.NEITHER
         except (RateLimited, BrokerRateLimited) as problem:  # its permit had grown old, and there was no other
-            return refused(problem.slug)
+            return refused(problem.slug), Ending.NEITHER
         except (BrokerTimeout, BrokerUnavailable, BrokerFault) as problem:
-            return unknown(problem.slug)
+            return unknown(problem.slug), Ending.FAILED
         verdict = verdict_of(answer, proof)
         if verdict is LIMITED:
             await self._meter.pause(clearance.permit.demand, told_wait(answer))
-        return verdict
+        return verdict, _ending_of(verdict)
 
     async def _limited(self, demand: Demand, answer: Answer) -> BrokerRateLimited:
         """Return what the broker's word about its limit comes to, with the pause that it begins."""
@@ -272,11 +274,10 @@ class Gateway:
 
 
 def _ending_of(verdict: Verdict) -> Ending:
-    """Return what a verdict says of the broker: a refusal is an answer, a limit says nothing."""
-    if verdict.outcome is Outcome.UNKNOWN or verdict.reason == NOT_SENT:
+    """Return what the verdict on an answer says of the broker: a refusal is an answer, a limit says nothing."""
+    if verdict.outcome is Outcome.UNKNOWN:
         return Ending.FAILED
-    is_limit = verdict.reason in {RateLimited.slug, BrokerRateLimited.slug}
-    return Ending.NEITHER if is_limit else Ending.ANSWERED
+    return Ending.NEITHER if verdict is LIMITED else Ending.ANSWERED
 
 
 def _told_of(verdict: Verdict) -> str:

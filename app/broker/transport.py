@@ -158,7 +158,7 @@ class Transport:
         except (BrokerUnavailable, BrokerTimeout, BrokerFault) as error:
             if sending.has_begun:
                 raise
-            raise NotSent from error
+            raise NotSent(is_brokers=isinstance(error, BrokerUnavailable)) from error
 
     async def _send(
         self,

@@ -1,13 +1,12 @@
 """Alive, and able: what a load balancer asks."""
 
-from typing import Literal
+from typing import Literal, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from app.dependencies import State
+from app.health.looking import Readiness
 from app.problem_answers import answers
 from app.problems import TemporarilyUnavailable
-from app.tables import SCHEMA_REVISION
 from app.trading import Model
 
 router = APIRouter(tags=["health"])
@@ -28,9 +27,7 @@ async def read_liveness() -> Health:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=answers(TemporarilyUnavailable))
-async def read_readiness(*, state: State) -> Health:
+async def read_readiness(*, request: Request) -> Health:
     """Answer well while the database is there and its schema is not behind this release."""
-    revision = await state["db"].schema_revision()
-    if revision is None or revision < SCHEMA_REVISION:
-        raise TemporarilyUnavailable("The database's schema is behind this release; run `partner migrate`.")
+    await cast("Readiness", request.state.readiness).check()
     return Health()

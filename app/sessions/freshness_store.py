@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Self
-
-from pydantic import SecretStr
 
 from app.sessions.store import Freshness
 from app.statements import Statements
@@ -21,15 +18,10 @@ FROM users WHERE id = ANY ($1::text[])
 
 
 class FreshnessLooks:
-    """Looks into the users' rows, over a connection of their own."""
+    """Looks into the users' rows, one at a time: one connection besides the requests' pool is enough."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
-
-    @classmethod
-    async def open(cls, url: SecretStr) -> Self:
-        """Return them with one connection, which comes with the first look: there is never more than one at a time."""
-        return cls(await Statements.open(url, most=1))
 
     async def look(self, user_ids: Iterable[str]) -> Mapping[str, Freshness]:
         """Return what decides about the earlier answers of these users, as it is now; `TemporarilyUnavailable`."""
@@ -43,6 +35,3 @@ class FreshnessLooks:
             )
             for row in rows
         }
-
-    async def aclose(self) -> None:
-        await self._statements.aclose()

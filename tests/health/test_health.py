@@ -8,8 +8,13 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from app.clock import monotonic
+from app.health.looking import Readiness
+from app.problems import TemporarilyUnavailable
 from app.schema import migrate_schema
+from app.statements import Statements
 from tests.conftest import create_clone
+from tests.support.clock import Watch
 from tests.support.configured import configured
 from tests.support.investor import Browser, signed_in, slug
 from tests.support.replicas import until
@@ -38,6 +43,32 @@ async def test_a_schema_behind_the_release_is_not_able_and_one_ahead_is(worker: 
             await rows.execute("UPDATE alembic_version SET version_num = '9999'")
             assert (await browser.get("/readyz")).status_code == 200
     finally:
+        await rows.close()
+
+
+async def test_a_good_look_is_believed_for_three_seconds_and_no_longer(worker: str) -> None:
+    url = await create_clone(f"looks_{worker}")
+    rows, watch = await asyncpg.connect(url), Watch()
+    statements = await Statements.open(SecretStr(url), most=1)
+    try:
+        readiness = Readiness(statements, watch)
+        await readiness.check()
+        async with rows.transaction():
+            await rows.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+            watch.time += 2.9
+            await readiness.check()
+            watch.time += 0.2
+            began_at = monotonic()
+            with pytest.raises(TemporarilyUnavailable):
+                await readiness.check()
+            assert monotonic() - began_at < 3, "a balancer waits no longer"
+        await readiness.check()
+        await rows.execute("DROP TABLE alembic_version")
+        watch.time += 3.1
+        with pytest.raises(TemporarilyUnavailable, match="partner migrate"):
+            await readiness.check()
+    finally:
+        await statements.aclose()
         await rows.close()
 
 

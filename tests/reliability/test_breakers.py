@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+from app import measures
 from app.broker.breakers import Breaker, Ending, Leave
 from app.broker.paths import ACTS, Call, RouteClass
 from app.limits import Urgency
@@ -157,12 +158,73 @@ def test_the_odd_account_of_one_shuts_out_nobody_else() -> None:
     broker.call(ANSWERED, ASHA)
 
 
-def test_what_seemed_to_be_one_users_matter_becomes_everybodys_when_others_fail_too() -> None:
+def test_two_odd_accounts_one_after_the_other_shut_out_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    measures.broker_route_failing(RouteClass.PORTFOLIO, is_failing=False)
     broker = Broker()
     for user in (ASHA, RAVI):
         for _ in range(IN_A_ROW):
             broker.call(FAILED, user)
-    assert [broker.refuses(user) for user in (ASHA, RAVI, MIRA)] == [1, 1, 1]
+    for _ in range(100):
+        broker.watch.time += 16
+        broker.call(FAILED, ASHA)
+        broker.call(FAILED, RAVI)
+        broker.call(ANSWERED, MIRA)
+    assert [broker.refuses(user) for user in (ASHA, RAVI)] == [15, 15]
+    assert is_told_as_failing() is False, "it is for what concerns everybody"
+    assert events(caplog) == ["broker_portfolio_failing"] * 2
+
+
+def test_one_whose_every_call_fails_is_left_alone_however_many_others_are_answered_meanwhile() -> None:
+    broker = Broker()
+    for _ in range(IN_A_ROW):
+        broker.call(FAILED, ASHA)
+        broker.call(ANSWERED, RAVI)
+    assert broker.refuses(ASHA) == 1
+    broker.call(ANSWERED, MIRA)
+
+
+def test_what_seemed_to_be_one_users_matter_becomes_everybodys_when_others_fail_too() -> None:
+    broker = Broker()
+    for _ in range(IN_A_ROW):
+        broker.call(FAILED, ASHA)
+    for number in range(IN_A_ROW):
+        broker.call(FAILED, (RAVI, MIRA)[number % 2])
+    assert [broker.refuses(user) for user in (ASHA, RAVI, MIRA, "NEW")] == [1, 1, 1, 1]
+    assert is_told_as_failing() is True
+
+
+def test_one_who_fails_by_himself_does_not_try_for_the_others() -> None:
+    broker = Broker()
+    for user in (ASHA,) * IN_A_ROW + (RAVI, MIRA, RAVI, MIRA, RAVI):
+        broker.call(FAILED, user)
+    broker.watch.time += 1
+    broker.call(FAILED, ASHA)
+    assert broker.refuses(ASHA) == 2
+    broker.call(ANSWERED, MIRA)
+    broker.call(ANSWERED, RAVI)
+    assert broker.refuses(ASHA) == 2
+
+
+def test_an_idle_poll_tries_for_everybody_only_where_nobody_else_has_come_for_a_while() -> None:
+    broker = Broker()
+    broker.fail()
+    broker.watch.time += 15
+    assert not broker.breaker.lets_through(MIRA, Urgency.IDLE)
+    with pytest.raises(BrokerUnavailable):
+        broker.begin(MIRA, Urgency.IDLE)
+    assert broker.breaker.lets_through(MIRA, Urgency.ORDINARY)
+    broker.watch.time += 1
+    broker.call(ANSWERED, MIRA, Urgency.IDLE)
+    broker.call(ANSWERED)
+
+
+def test_no_more_than_a_hundred_users_are_left_alone_by_themselves() -> None:
+    broker = Broker()
+    for number in range(101):
+        for _ in range(IN_A_ROW):
+            broker.call(FAILED, f"U{number}")
+    broker.call(ANSWERED, "U0")
+    assert [broker.refuses(user) for user in ("U1", "U100")] == [1, 1]
 
 
 def test_it_does_not_wait_for_ever_for_the_one_who_failed_and_left(caplog: pytest.LogCaptureFixture) -> None:
@@ -201,6 +263,10 @@ def test_it_can_be_switched_off() -> None:
 def test_every_call_has_its_class_and_all_acts_the_one_of_orders() -> None:
     assert {call for call in Call if call.route_class is RouteClass.ORDERS} == ACTS
     assert {call.route_class for call in Call} == set(RouteClass) - {RouteClass.EXCHANGE}
+
+
+def is_told_as_failing() -> bool:
+    return bool(measures.ALL.standing()["partner_broker_route_failing"][(RouteClass.PORTFOLIO,)] == 1)
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -8,14 +8,26 @@ import pytest
 from pydantic import SecretStr
 from typing_extensions import override
 
+from app import measures
 from app.broker.errors import BrokerSessionDead
 from app.broker.gateway import Gateway
+from app.broker.paths import Paths
+from app.broker.transport import Transport
 from app.clock import monotonic
 from app.limits import Demand, Permit, Urgency
-from app.problems import BrokerFault, BrokerRateLimited, BrokerTimeout, BrokerUnavailable, Problem, RateLimited
+from app.problems import (
+    BrokerFault,
+    BrokerRateLimited,
+    BrokerTimeout,
+    BrokerUnavailable,
+    Problem,
+    RateLimited,
+    TemporarilyUnavailable,
+)
 from app.trading import Outcome
 from tests.support.meters import BEARER, Granting, clearance
-from tests.support.scripted import AWAY, FUNDS, Answer, Script, breaks, hangs, late, says, talking, trickles
+from tests.support.scripted import AWAY, FUNDS, MANNER, Answer, Script, breaks, hangs, late, says, talking, trickles
+from workbench.children import free_port
 
 URGENT, IDLE = replace(BEARER, urgency=Urgency.URGENT), replace(BEARER, urgency=Urgency.IDLE)
 
@@ -110,7 +122,7 @@ async def test_a_broker_that_trickles_is_left_when_the_deadline_is_over() -> Non
 
 
 async def test_a_second_try_stays_within_the_same_deadline() -> None:
-    script = Script(late(AWAY, 0.7), trickles)
+    script = Script(late(AWAY, 0.4), trickles)
     await times_out(script)
     assert len(script.asked) == 2
 
@@ -145,6 +157,18 @@ async def test_an_open_breaker_spends_no_permit_and_lets_an_urgent_look_pass() -
     assert len(meter.taken) == len(script.asked) == 4
 
 
+async def test_a_breaker_that_the_first_try_has_opened_costs_no_retry() -> None:
+    retried = measures.ALL.standing()["partner_broker_reads_retried_total"]
+    script, others = Script(AWAY), [replace(BEARER, user_id=f"U{number}") for number in range(12)]
+    async with talking(script, Granting(), breaker_failures=1) as gateway:
+        for bearer in others:  # more than a budget that is spent in vain would bear
+            with pytest.raises(BrokerUnavailable) as refusal:
+                await gateway.funds(bearer)
+            assert "Retry-After" not in refusal.value.headers
+    assert len(script.asked) == len(others)
+    assert measures.ALL.standing()["partner_broker_reads_retried_total"] == retried
+
+
 async def is_refused(gateway: Gateway, meter: Granting) -> None:
     spent = len(meter.taken)
     with pytest.raises(BrokerUnavailable) as refusal:
@@ -164,3 +188,28 @@ async def test_what_an_investor_or_a_limit_brings_about_opens_nothing(answer: An
             with pytest.raises((BrokerSessionDead, BrokerFault, BrokerRateLimited)):
                 await gateway.holdings(BEARER)
     assert len(script.asked) >= 3
+
+
+async def test_an_order_that_we_kept_back_ourselves_says_nothing_of_the_broker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script, meter = Script(FUNDS), Granting()
+    meter.refusal = TemporarilyUnavailable()
+    async with talking(script, meter, breaker_failures=1) as gateway:
+        for leave in (clearance(monotonic() + 5, age=1.0), clearance(monotonic() - 1)):  # no new permit; too late
+            verdict = await gateway.cancel(leave, "23111500003840")
+            assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, "not-sent")
+    assert script.asked == []
+    assert "broker_orders_failing" not in caplog.text
+
+
+async def test_an_order_that_found_no_connection_tells_of_the_broker(caplog: pytest.LogCaptureFixture) -> None:
+    meter = Granting()
+    transport = Transport.open(f"http://127.0.0.1:{free_port()}/", timedelta(seconds=1), meter)
+    manner = replace(MANNER, breaker_failures=1)
+    verdict = await Gateway(transport, Paths(("one",), {}), SecretStr("secret"), manner, meter).cancel(
+        clearance(monotonic() + 5), "23111500003840"
+    )
+    await transport.aclose()
+    assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, "not-sent")
+    assert "broker_orders_failing" in caplog.text

@@ -14,6 +14,7 @@ from app.problems import TemporarilyUnavailable
 from app.sessions import store
 from app.sessions.freshness_store import FreshnessLooks
 from app.sessions.refreshing import Refreshing
+from app.statements import Statements
 from tests.support.investor import Browser
 from tests.support.replicas import Replicas, fresh_key, trading
 from tests.support.service import Service
@@ -204,8 +205,8 @@ async def test_a_look_for_many_sees_what_the_look_for_a_session_sees(
             "UPDATE users SET book_epoch = 7, last_event = 40, ordered_at = clock_timestamp() - interval '90 seconds'"
             " WHERE id = 'FO5678'"
         )
-        looks = await FreshnessLooks.open(SecretStr(database_url))
-        found = await looks.look({"AB1234", "FO5678"})
+        statements = await Statements.open(SecretStr(database_url), most=1)
+        found = await FreshnessLooks(statements).look({"AB1234", "FO5678"})
         db = Database.open(SecretStr(database_url), pool_size=1, pool_wait=1.0)
         async with db.reading() as tx:
             hashes = await rows.fetch("SELECT user_id, token_hash FROM sessions")
@@ -221,7 +222,7 @@ async def test_a_look_for_many_sees_what_the_look_for_a_session_sees(
                     assert abs(alone.since_order - among_others.since_order).total_seconds() < 5
                     assert 89 < among_others.since_order.total_seconds() < 100
         await db.aclose()
-        await looks.aclose()
+        await statements.aclose()
     assert {row["user_id"] for row in hashes} == {"AB1234", "FO5678"}
 
 
@@ -236,9 +237,9 @@ async def test_an_order_under_way_or_unknown_is_seen_as_such(
             " resolved_at = CASE WHEN $2 THEN now() END, resolved_by = CASE WHEN $2 THEN 'broker' END",
             state, state in {"accepted", "refused"},
         )  # fmt: skip
-        looks = await FreshnessLooks.open(SecretStr(replicas.database_url))
-        found = await looks.look({"AB1234"})
-        await looks.aclose()
+        statements = await Statements.open(SecretStr(replicas.database_url), most=1)
+        found = await FreshnessLooks(statements).look({"AB1234"})
+        await statements.aclose()
     assert found["AB1234"].has_unknown == (state in {"sending", "unknown"})
 
 

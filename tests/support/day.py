@@ -71,6 +71,8 @@ class Day:
             if answer.slug == "broker-session-expired":
                 self.done["met a cut-off"] += 1
                 return
+            if await self._is_to_come_again(answer):
+                continue
             assert answer.status == 200, answer
             self.done["reads"] += 1
             if habits.random() < 0.04 and not await self._trade(investor):
@@ -79,6 +81,14 @@ class Day:
         if habits.random() < _LEAVES or self._is_over:
             assert (await investor.ask("DELETE", "/v1/session")).status in {200, 204}
             self.done["log-outs"] += 1
+
+    async def _is_to_come_again(self, answer: Answer) -> bool:
+        """Say whether it was put off, as on a machine with others at its two cores it may be, and wait as told."""
+        if answer.slug != "temporarily-unavailable":
+            return False
+        self.done["put off"] += 1
+        await asyncio.sleep(answer.wait)
+        return True
 
     async def _trade(self, investor: Investor) -> bool:
         """Place an order and, mostly, cancel it; say whether the broker's session has lived meanwhile."""
@@ -102,5 +112,5 @@ class Day:
             case "order-refused":
                 self.done[f"refused: {answer.content['reason']}"] += 1
             case _:
-                assert answer.status in {200, 201}, answer
+                assert await self._is_to_come_again(answer) or answer.status in {200, 201}, answer
         return answer

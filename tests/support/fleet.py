@@ -5,6 +5,7 @@ All of it is on loopback; between the replicas and the broker stands a gate that
 
 import asyncio
 import json
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -129,6 +130,7 @@ async def fleet(
     """Run all of it, with real durability; `strict` is whether the broker enforces its limits."""
     async with AsyncExitStack() as stack:
         short = stack.enter_context(_short_folder())
+        stack.callback(lambda: shutil.copy(short / "pg" / "postgres.log", folder))
         cluster = await asyncio.to_thread(stack.enter_context, Postgres(short / "pg", durable=True))
         database_url = await asyncio.to_thread(cluster.create_database, "partner")
         await asyncio.to_thread(migrate_schema, SecretStr(database_url))
