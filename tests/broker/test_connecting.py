@@ -226,7 +226,7 @@ async def test_where_one_address_takes_no_connection_the_next_one_does_and_is_as
         monkeypatch.undo()
         if first == "silent":
             context.__exit__(None, None, None)
-            assert times[0] >= 0.3
+            assert times[0] > 0.29  # uvloop rounds
         assert max(times[1:]) < 0.2
         assert look_up.asked == 2  # type: ignore[attr-defined]  # the function's own
     await settled(before)
