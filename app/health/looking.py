@@ -11,8 +11,8 @@ from app.problems import TemporarilyUnavailable
 from app.statements import Statements
 from app.tables import SCHEMA_REVISION
 
-GOOD_FOR = 3.0
-"""Seconds for which a good look is believed: whoever asks all the time costs the database one statement in three."""
+GOOD_FOR = 1.0
+"""Seconds for which a good look is believed: however many ask, the database is asked once a second."""
 
 _HAS_TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL AS is_there"
 _REVISION = "SELECT max(version_num) AS revision FROM alembic_version"
