@@ -26,7 +26,7 @@ HOME = "http://127.0.0.1:2"
 MOVING = {"x-request-id", "age", "ratelimit", "ratelimit-policy"}
 """Fields of two requests that may differ, though both have them."""
 STRAIGHT = [
-    "/healthz", "/readyz", "/v1/funds", "/v1/holdings", "/v1/orders", "/v1/positions", "/v1/profile", "/v1/rate-limits",
+    "/healthz", "/v1/funds", "/v1/holdings", "/v1/orders", "/v1/positions", "/v1/profile", "/v1/rate-limits",
     "/v1/session", "/v1/sessions", "/v1/trades",
 ]  # fmt: skip
 READS = {
