@@ -4,22 +4,19 @@ Whoever comes while nothing is under way is asked for at once. The more there ar
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from app.problems import TemporarilyUnavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-Ask = Callable[[list[Q]], Awaitable[Sequence[A]]]
+Ask = Callable[[list[Q]], Coroutine[Any, Any, Sequence[A]]]
 """Returns an answer for each question, in their order."""
 
-
-class _Round(Generic[Q, A]):
-    """Those whose questions are put together; it has not begun while `task` is none."""
-
-    def __init__(self) -> None:
-        self.questions: list[Q] = []
-        self.task: asyncio.Task[Sequence[A]] | None = None
+_Waiting = tuple[Q, "asyncio.Future[A]"]
 
 
 class Gathering(Generic[Q, A]):
@@ -29,29 +26,56 @@ class Gathering(Generic[Q, A]):
         """Take what puts at most so many questions at once."""
         self._ask = ask
         self._most = most
-        self._turn = asyncio.Lock()
-        self._next: _Round[Q, A] = _Round()
+        self._is_asking = False
+        self._waiting: list[_Waiting[Q, A]] = []
+        self._round: asyncio.Task[Sequence[A]] | None = None
 
     async def put(self, question: Q) -> A:
-        """Return the answer; raises what asking does, as for all of the round."""
-        mine = self._next
-        place = len(mine.questions)
-        mine.questions.append(question)
-        if mine.task is None:
-            mine.task = asyncio.create_task(self._take_turn(mine))
-            mine.task.add_done_callback(_heard)
-        if len(mine.questions) == self._most:
-            self._next = _Round()
-        return (await asyncio.shield(mine.task))[place]  # whoever leaves takes nobody else's answer with him
+        """Return the answer; raises what asking does, as for all of the round.
 
-    async def _take_turn(self, mine: _Round[Q, A]) -> Sequence[A]:
-        async with self._turn:
-            if self._next is mine:
-                self._next = _Round()  # whoever comes from now on is in another one
-            return await self._ask(mine.questions)
+        Where asking can't be done at present, those who wait for their turn are told so too: they have waited as long.
+        """
+        if self._is_asking:
+            answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+            self._waiting.append((question, answer))
+            return await answer
+        self._is_asking = True
+        try:
+            [found] = await self._ask([question])  # no task for it: most of the time nobody else asks
+        except TemporarilyUnavailable as problem:
+            self._give_up(problem)
+            raise
+        finally:
+            self._go_on()
+        return found
 
+    def _go_on(self) -> None:
+        """Ask for those who have come meanwhile, in a task of its own: whoever leaves must not end it for others."""
+        waiting = [each for each in self._waiting if not each[1].done()]  # who has left is not asked for
+        now, self._waiting = waiting[: self._most], waiting[self._most :]
+        self._is_asking = bool(now)
+        if now:
+            task = asyncio.create_task(self._ask([question for question, _ in now]))  # noqa: RUF006  # kept below
+            task.add_done_callback(partial(self._tell, [answer for _, answer in now]))
+            self._round = task  # or the loop alone would hold it, and only weakly
 
-def _heard(task: asyncio.Task[Sequence[A]]) -> None:
-    """Take note of a failure: whoever still waits is told of it, and nobody may be left."""
-    if not task.cancelled():
-        task.exception()
+    def _tell(self, waiting: "list[asyncio.Future[A]]", done: "asyncio.Task[Sequence[A]]") -> None:
+        problem = None if done.cancelled() else done.exception()
+        for place, each in enumerate(waiting):
+            if each.done():
+                continue
+            if done.cancelled():
+                each.cancel()
+            elif problem is not None:
+                each.set_exception(problem)
+            else:
+                each.set_result(done.result()[place])
+        if isinstance(problem, TemporarilyUnavailable):
+            self._give_up(problem)
+        self._go_on()
+
+    def _give_up(self, problem: TemporarilyUnavailable) -> None:
+        for _, each in self._waiting:
+            if not each.done():
+                each.set_exception(problem)
+        self._waiting.clear()

@@ -48,7 +48,12 @@ class Counter:
 
     def __init__(self, named: Named, known: Iterable[Labels]) -> None:
         self.named = named
-        self.cells: Cells = dict.fromkeys(known, 0.0) if named.labels else {(): 0.0}
+        self._known = tuple(known) if named.labels else ((),)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget what was counted."""
+        self.cells: Cells = dict.fromkeys(self._known, 0.0)
 
     def add(self, labels: Labels = (), amount: float = 1.0) -> None:
         try:
@@ -72,6 +77,11 @@ class Gauge:
 
     def add(self, amount: float, labels: Labels = ()) -> None:
         self._set[labels] = self._set.get(labels, 0.0) + amount
+
+    def begin_anew(self) -> None:
+        """Forget how it stood, and whom to ask."""
+        self._set.clear()
+        self._asked.clear()
 
     def ask(self, owner: object, how: Callable[[], float]) -> None:
         """Have it asked for whenever it is told; several owners' answers are joined."""
@@ -114,6 +124,10 @@ class Timer:
             numbers[1] += seconds
             numbers[_FIRST + bisect_left(BOUNDS, seconds)] += 1
 
+    def begin_anew(self) -> None:
+        """Forget what was counted."""
+        self.cells.clear()
+
     @staticmethod
     def count(numbers: Sequence[float]) -> float:
         return numbers[0]
@@ -148,6 +162,11 @@ class Measures:
 
     def timer(self, named: Named, timed: Named) -> Timer:
         return self._keep(Timer(named, timed))
+
+    def begin_anew(self) -> None:
+        """Forget everything, for a process that is to begin where nothing has happened yet."""
+        for each in self:
+            each.begin_anew()
 
     def standing(self) -> Standing:
         """Return how all stand; a copy, which nobody changes any more."""

@@ -8,10 +8,12 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, WrappedLogger
-
 from app.clock import Clock
+from app.unloaded import unloaded
+
+with unloaded("rich"):  # structlog would draw traces with it; ours are plain, and it is five megabytes with its own
+    import structlog
+    from structlog.typing import EventDict, WrappedLogger
 
 REDACTED = "[redacted]"
 

@@ -1,10 +1,10 @@
 """The OpenAPI document, exact: problems as they are sent, one schema for all of them, and who is signed in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 
-from app.openapi_examples import EXAMPLES
 from app.problem_answers import SCHEMA, answers
 from app.problems import MEDIA_TYPE, InvalidRequest
 
@@ -43,6 +43,8 @@ def exact_openapi(app: FastAPI) -> None:
 
 
 def _mended(document: dict[str, Any]) -> dict[str, Any]:
+    from app.openapi_examples import EXAMPLES  # noqa: PLC0415  # a megabyte, and production serves no document
+
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -57,7 +59,7 @@ def _mended(document: dict[str, Any]) -> dict[str, Any]:
         }
     }
     for name, schema in schemas.items():
-        _describe(name, schema)
+        _describe(name, schema, EXAMPLES)
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if path.startswith("/v1/"):
@@ -68,12 +70,12 @@ def _mended(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _describe(name: str, schema: dict[str, Any]) -> None:
+def _describe(name: str, schema: dict[str, Any], examples: Mapping[str, object]) -> None:
     """Give a schema its example and drop the titles that only repeat a field's name."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
-    if name in EXAMPLES:
-        schema["examples"] = [EXAMPLES[name]]
+    if name in examples:
+        schema["examples"] = [examples[name]]
 
 
 def _takes_key(operation: dict[str, Any]) -> bool:

@@ -37,6 +37,7 @@ from app.safeguards.sealing import KeyRing
 from app.sessions.asking import Means, find_investor
 from app.sessions.freshness_store import FreshnessLooks
 from app.sessions.hooks import Hooks
+from app.sessions.looks_store import SessionLooks
 from app.sessions.probing import Probes
 from app.sessions.refreshing import Refreshing
 from app.sessions.remembering import Remembered
@@ -44,7 +45,7 @@ from app.sessions.sharing import SharedReads
 from app.sessions.tokens_store import erase_expired, key_ids_in_use
 from app.sessions.unchanged import Unchanged
 from app.settings import Settings
-from app.statements import Statements
+from app.statements import PATIENCE, Statements
 from app.tables import SCHEMA_REVISION
 
 _log = logger("resources")
@@ -97,29 +98,37 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
         probes = Probes()
         stack.push_async_callback(probes.aclose)
-        looks = await Statements.open(settings.database_url, most=1)
-        stack.push_async_callback(looks.aclose)
-        refreshing = Refreshing(FreshnessLooks(looks).look)
-        means = Means(clock, db, gateway, ring, Remembered(), refreshing, Unchanged(), probes)
+        patient = _single_statements(stack, settings, settings.database_pool_wait.total_seconds())
+        looks = _single_statements(stack, settings, PATIENCE)
+        means = Means(
+            clock=clock, db=db, gateway=gateway, ring=ring, remembered=Remembered(), looks=SessionLooks(patient),
+            refreshing=Refreshing(FreshnessLooks(looks).look), unchanged=Unchanged(), probes=probes,
+        )  # fmt: skip
         listeners, hints = _follow_orders(stack, settings, means)
         hooks = _hooks(stack, settings, means, hints)
         reads = SharedReads(limiter, settings.read_reuse_seconds)
         stack.push_async_callback(reads.aclose)
-        _keep_running(stack, reads.keep_forgetting())
         underway = Underway()
         stack.push_async_callback(underway.aclose)
         actor = Actor(settings, db, Ledger(ring), underway, limiter, hints.acted)
         watching = Watching(db, partial(find_investor, means), actor)
         stack.push_async_callback(watching.aclose)
-        _keep_running(stack, watching.run())
-        _keep_running(stack, keep_telling_heads(db))
-        _keep_running(stack, keep_purging(limiter))
-        _keep_running(stack, keep_sampling())
+        for work in (
+            reads.keep_forgetting(), watching.run(), keep_telling_heads(db), keep_purging(limiter), keep_sampling()
+        ):  # fmt: skip
+            _keep_running(stack, work)
         yield Resources(
             settings=settings, clock=clock, db=db, gateway=gateway, limiter=limiter, ring=ring, means=means,
             actor=actor, reads=reads, listeners=listeners, hints=hints, hooks=hooks, stop_streams=listeners.stop,
             readiness=Readiness(looks),
         )  # fmt: skip
+
+
+def _single_statements(stack: AsyncExitStack, settings: Settings, patience: float) -> Statements:
+    """Open a connection besides the pool, which waits so many seconds for an answer."""
+    opened = Statements.of(settings.database_url, most=1, patience=patience)
+    stack.push_async_callback(opened.aclose)
+    return opened
 
 
 def _follow_orders(stack: AsyncExitStack, settings: Settings, means: Means) -> tuple[Listeners, Hints]:
@@ -170,7 +179,7 @@ async def _open_limiter(stack: AsyncExitStack, settings: Settings) -> RateLimite
 async def open_permits(settings: Settings) -> PermitStore:
     """Return the store of permits that the settings name; whoever opens it closes it."""
     if settings.rate_limit_url is None:
-        return await PostgresPermits.open(settings.direct_database_url)  # whose ends say what the server may forget
+        return PostgresPermits.of(settings.direct_database_url)  # whose ends say what the server may forget
     from app.safeguards.counting_redis import RedisPermits  # noqa: PLC0415  # six megabytes where Redis is not used
 
     return RedisPermits.open(settings.rate_limit_url)

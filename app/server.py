@@ -4,18 +4,19 @@ import gc
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import uvicorn
 from fastapi import FastAPI
-from typing_extensions import override
-from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
-from app.metrics.workers import share_measures, shared_folder
+from app.metrics.workers import shared_folder
 from app.observability import configure_logging, logger
 from app.settings import Settings
 from app.slow_clients import ImpatientProtocol, Server
+from app.workers import run_workers
 
 _log = logger("server")
 
@@ -34,7 +35,6 @@ def app_from_environment() -> FastAPI:
     settings = Settings.from_environment()
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     app = create_app(settings)
-    share_measures()
     gc.collect()
     gc.freeze()  # what is loaded now stays; looking at it again cost two thirds of the p99 (docs/performance.md)
     gc.set_threshold(20_000, 50, 100)
@@ -65,42 +65,35 @@ def run_server(
     )
     listening = _listen(host, port)
     taken = listening.getsockname()[1]
-    with _metrics_told(settings, host, has_workers=workers > 1):
-        _log.info("listening", host=host, port=taken, workers=workers, tls=certificate is not None)
-        if workers == 1:
-            Server(config).run(sockets=[listening])
-        else:
-            _Workers(config, sockets=[listening]).run()
+    _log.info("listening", host=host, port=taken, workers=workers, tls=certificate is not None)
+    tell_metrics = partial(_tell_metrics, host, settings) if settings.metrics_port else None
+    if workers > 1:
+        with _folder_of_measures(is_wanted=tell_metrics is not None) as folder:
+            run_workers(config, listening, folder=folder, tell_metrics=tell_metrics)
+        return
+    with ExitStack() as stack:
+        if tell_metrics and (server := tell_metrics()):
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+        Server(config).run(sockets=[listening])
 
 
 @contextmanager
-def _metrics_told(settings: Settings, host: str, *, has_workers: bool) -> Iterator[None]:
-    """Answer Prometheus, once for all workers, while the block runs."""
-    if not settings.metrics_port:
-        yield
-        return
-    from app.metrics.serving import serve_metrics  # noqa: PLC0415  # megabytes that no worker needs
-
+def _folder_of_measures(*, is_wanted: bool) -> Iterator[Path | None]:
+    """Give a folder for what workers count; none where nobody reads it, or none can be made."""
     with ExitStack() as stack:
+        folder = None
         try:
-            folder = stack.enter_context(shared_folder()) if has_workers else None
+            folder = stack.enter_context(shared_folder()) if is_wanted else None
         except OSError as error:
             _log.error("metrics_not_served", reason=error.strerror)
-        else:
-            if server := serve_metrics(host, settings.metrics_port, settings, folder):
-                stack.callback(server.server_close)
-                stack.callback(server.shutdown)
-        yield
+        yield folder
 
 
-class _Workers(Multiprocess):
-    """Uvicorn's supervisor, which keeps no door open that nobody stands behind any more."""
+def _tell_metrics(host: str, settings: Settings, workers: Path | None = None) -> WSGIServer | None:
+    from app.metrics.serving import serve_metrics  # noqa: PLC0415  # megabytes that no worker needs
 
-    @override
-    def terminate_all(self) -> None:
-        for each in self.sockets:  # ours; while it is open the kernel takes connections that no worker will accept
-            each.close()
-        super().terminate_all()
+    return serve_metrics(host, settings.metrics_port, settings, workers)
 
 
 def longest_stop(settings: Settings) -> int:

@@ -11,7 +11,7 @@ from inspect import signature
 from typing import Any, get_type_hints
 
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter
+from pydantic import AwareDatetime, TypeAdapter
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +22,7 @@ from app.sessions.asking import Reading
 from app.sessions.current import Shared, SharedAnswers, SignedIn, shared_reads, signed_in, wants_fresh
 from app.trading import Model
 
+_MOMENT = TypeAdapter(AwareDatetime)
 _JSON = (b"content-type", b"application/json")
 _ASKED = {"shared": Shared, "investor": SignedIn, "state": State}
 """What such a function may ask for, by the names under which it does."""
@@ -59,11 +60,15 @@ class _Read:
         return self.written.dump_json(told, by_alias=True)
 
     def _body_of(self, reading: Reading[Any], told: Model) -> bytes:
-        """Return what was made of one answer alone, as it was written the first time."""
+        """Return what was made of one answer alone, as it was written the first time but for its moment."""
+        moment = _MOMENT.dump_json(reading.as_of)
         known = reading.written.get(self.route.path)
         if known is None:
-            known = reading.written[self.route.path] = self._body(told)
-        return known
+            before, *after = self._body(told).split(moment)
+            if len(after) != 1:  # it is not told, or more than once
+                return moment.join([before, *after])
+            known = reading.written[self.route.path] = before, after[0]
+        return moment.join(known)
 
 
 class Straight:

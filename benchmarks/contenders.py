@@ -64,7 +64,7 @@ class OnPostgres(Ours):
 
     @classmethod
     async def open(cls, url: str, windows: Iterable[Window]) -> "OnPostgres":
-        return cls(await PostgresPermits.open(SecretStr(url)), url, windows)
+        return cls(PostgresPermits.of(SecretStr(url)), url, windows)
 
     @override
     async def bytes_kept(self) -> int:

@@ -98,9 +98,8 @@ class Gateway:
         body = {"checkSum": proof.get_secret_value()}
         for path in self._paths.exchange():
             answer = await self._transport.send(
-                "POST", path, demand=demand, body=body, deadline=self._manner.read_deadline, is_alone=True,
-                route=RouteClass.EXCHANGE,
-            )  # fmt: skip
+                "POST", path, demand=demand, body=body, is_alone=True, route=RouteClass.EXCHANGE
+            )
             try:
                 login = read_login(answer, user_id)
             except WrongPath:
@@ -252,9 +251,8 @@ class Gateway:
     ) -> T:
         for path in self._paths.of(call):
             answer = await self._transport.send(
-                call.method, path, demand=demand, bearer=bearer.token, body=body, deadline=self._manner.read_deadline,
-                route=call.route_class,
-            )  # fmt: skip
+                call.method, path, demand=demand, bearer=bearer.token, body=body, route=call.route_class
+            )
             try:
                 understood = understand(answer)
             except WrongPath:

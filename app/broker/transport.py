@@ -8,7 +8,7 @@ they may.
 
 import asyncio
 import json
-import re
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,13 +29,13 @@ from app.observability import REDACTED, Errand, current_errand, logger
 from app.problems import BrokerFault, BrokerTimeout, BrokerUnavailable, Problem, TemporarilyUnavailable
 
 _log = logger("broker")
+_is_debugging = partial(logging.getLogger("broker").isEnabledFor, logging.DEBUG)
 
 _BODY_LIMIT = 8 * 1024 * 1024  # bytes; an order book of a thousand rows is one megabyte
 _SAYS_ALL = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
 """Statuses that are judged alone (docs/broker.md, "Envelope"): their body is left unread, whole or broken."""
 
 _PERMITS_TRIED = 3  # where a permit has grown old before a connection was there; then the store is too slow to rely on
-_TOKEN = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")  # what can stand in a header field and end none
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Transport:
         path: str,
         *,
         demand: Demand,
-        deadline: timedelta,
+        deadline: timedelta | None = None,
         bearer: SecretStr | None = None,
         body: object = None,
         is_alone: bool = False,
@@ -131,6 +131,7 @@ class Transport:
         """Send one request and return whatever was answered, of any status; without a body where the status says all.
 
         What can't be asked a second time goes alone, over a connection of its own: a kept one may have died meanwhile.
+        Without a deadline the whole stands within one of the caller's.
         Raises what the meter does, with nothing sent; `BrokerTimeout` when the whole has not arrived within `deadline`,
         `BrokerUnavailable` when there is no connection or it broke, `BrokerFault` when what came is not HTTP or is
         larger than 8 MiB.
@@ -165,7 +166,7 @@ class Transport:
         sending: _Sending,
         method: str,
         path: str,
-        deadline: timedelta,
+        deadline: timedelta | None,
         bearer: SecretStr | None,
         body: object,
     ) -> Answer:
@@ -173,8 +174,7 @@ class Transport:
         request = self._head.request(method, path, bearer, body, errand.id, is_last=sending.is_alone)
         began_at, ended = monotonic(), "timeout"  # which is also said where whoever asked waits no more
         try:
-            async with asyncio.timeout(deadline.total_seconds()):
-                reply = await self._fetch(sending, request, is_repeatable=method == "GET")
+            reply = await self._fetch(sending, request, deadline, is_repeatable=method == "GET")
             answer = _answer(reply, bearer)
             ended = measures.answer_of(answer.status)
         except TimeoutError as error:
@@ -193,13 +193,19 @@ class Transport:
             errand.broker_calls += 1
             errand.broker_seconds += seconds
             measures.broker_answered(sending.route, ended, seconds)
-        _log.debug(
-            "broker_answered", method=method, path=path, status=answer.status, milliseconds=round(seconds * 1000, 1),
-            request_id=errand.id,
-        )  # fmt: skip
+        if _is_debugging():  # a line that nobody reads would cost as much as the parsing of the answer
+            _log.debug(
+                "broker_answered", method=method, path=path, status=answer.status,
+                milliseconds=round(seconds * 1000, 1), request_id=errand.id,
+            )  # fmt: skip
         return answer
 
-    async def _fetch(self, sending: _Sending, request: bytes, *, is_repeatable: bool) -> Reply:
+    async def _fetch(
+        self, sending: _Sending, request: bytes, deadline: timedelta | None, *, is_repeatable: bool
+    ) -> Reply:
+        if deadline is not None:
+            async with asyncio.timeout(deadline.total_seconds()):
+                return await self._fetch(sending, request, None, is_repeatable=is_repeatable)
         if sending.is_alone:
             return await self._acting.fetch_alone(request, sending.begin)
         return await self._reading.fetch(request, sending.begin, is_repeatable=is_repeatable)
@@ -232,7 +238,7 @@ class _Head:
         lines = [f"{method} {self.prefix}{path} HTTP/1.1\r\n{self.fields}X-Request-ID: {errand_id}\r\n"]
         if bearer is not None:
             token = bearer.get_secret_value()
-            if not _TOKEN.fullmatch(token):
+            if not _can_be_sent(token):
                 raise BrokerFault("The broker gave a token that can't be sent.")
             lines.append(f"Authorization: Bearer {token}\r\n")
         if body is not None:
@@ -240,6 +246,11 @@ class _Head:
         if is_last:
             lines.append("Connection: close\r\n")
         return "".join([*lines, "\r\n"]).encode("latin-1") + content
+
+
+def _can_be_sent(token: str) -> bool:
+    """Say whether it can stand in a header field and end none: printable ASCII, of whose spaces none is at an end."""
+    return token.isascii() and token.isprintable() and "  " not in token and token == token.strip() != ""
 
 
 def _answer(reply: Reply, bearer: SecretStr | None) -> Answer:

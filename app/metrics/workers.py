@@ -4,7 +4,6 @@ A worker that has died leaves its last file behind: what it counted stays counte
 over. The folder is the parent's, who makes it before the workers and removes it after them.
 """
 
-import atexit
 import json
 import os
 import threading
@@ -20,8 +19,6 @@ from app.observability import logger
 
 _log = logger("metrics")
 
-_FOLDER = "PARTNER_MEASURES_FOLDER"
-"""Of the environment, from the parent to its workers; no setting, nobody else is to set it."""
 PREFIX = "partner-measures-"
 _MEMORY = "/dev/shm"  # noqa: S108  # under a name that nobody can guess, for as long as the parent runs
 _EVERY = 1.0  # seconds
@@ -32,13 +29,9 @@ _writing = threading.Lock()  # the last words must not meet those of the second
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
-    """Give a folder that the workers begun from here on know of; raises `OSError` where none can be made."""
+    """Give a folder for workers to write into; raises `OSError` where none can be made."""
     with TemporaryDirectory(prefix=PREFIX, dir=parent_folder()) as name:
-        os.environ[_FOLDER] = name  # noqa: TID251  # how a process tells its children; read below
-        try:
-            yield Path(name)
-        finally:
-            del os.environ[_FOLDER]  # noqa: TID251  # the same
+        yield Path(name)
 
 
 def parent_folder() -> str:
@@ -46,12 +39,21 @@ def parent_folder() -> str:
     return _MEMORY if os.access(_MEMORY, os.W_OK) else gettempdir()
 
 
-def share_measures() -> None:
-    """Write down what this worker counts, once a second and for as long as it runs; does nothing in a lone process."""
-    if folder := os.environ.get(_FOLDER):  # noqa: TID251  # from our own parent, no setting
-        own = Path(folder) / f"{os.getpid()}-{random_bytes(4).hex()}"
-        atexit.register(_write_last, own)
-        threading.Thread(target=_keep_writing, args=(own,), daemon=True, name="measures").start()
+@contextmanager
+def shared_measures(folder: Path | None) -> Iterator[None]:
+    """Write down what this process counts, once a second while the block runs and once at its end.
+
+    Nothing is written without a folder.
+    """
+    if folder is None:
+        yield
+        return
+    own = folder / f"{os.getpid()}-{random_bytes(4).hex()}"
+    threading.Thread(target=_keep_writing, args=(own,), daemon=True, name="measures").start()
+    try:
+        yield
+    finally:
+        _write_last(own)
 
 
 def _keep_writing(own: Path) -> None:

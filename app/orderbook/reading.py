@@ -28,15 +28,16 @@ async def read_book(investor: Investor) -> Reading[list[BookRow]]:
     reading = await ask_for_book(investor)
     day = trading_day(reading.as_of)
     under = None if investor.version is None else (*investor.version, day.toordinal())
-    same: list[BookRow] | None = investor.unchanged.recall(investor.user_id, reading.answer, under)
+    same: Reading[list[BookRow]] | None = investor.unchanged.recall(investor.user_id, reading.answer, under)
     if same is not None:
-        return Reading(same, reading.as_of)
+        return Reading(same.answer, reading.as_of, same.written)
     sight = Sight(investor.user_id, reading.answer, day, investor.last_event)
     seen = await record_sight(investor.db, sight)
     rows = [_attributed(row, seen.known.get(row.order.order_no or "")) for row in reading.answer]
+    told = Reading(rows, reading.as_of)
     if not seen.had_news:
-        investor.unchanged.keep(investor.user_id, reading.answer, under, rows)
-    return Reading(rows, reading.as_of)
+        investor.unchanged.keep(investor.user_id, reading.answer, under, told)
+    return told
 
 
 async def find_row(investor: Investor, order_no: str) -> BookRow:

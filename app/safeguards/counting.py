@@ -7,7 +7,7 @@ Redis (docs/decisions/0011); each decides in one step and one round trip, by its
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 ADDRESS_PREFIX = "address:"
 """Of the keys under which visits of an address are counted."""
@@ -24,8 +24,7 @@ LONGEST_WINDOW = 86_400.0 + 60.0
 """Seconds; nothing older is counted by anybody, guard included."""
 
 
-@dataclass(frozen=True)
-class Allowance:
+class Allowance(NamedTuple):
     """One window of a bucket: of `limit` calls in `seconds`, or `length` as we count, this caller may use `usable`."""
 
     policy: str
@@ -48,8 +47,7 @@ class Bucket:
     kept_for: float = LONGEST_WINDOW
 
 
-@dataclass(frozen=True)
-class Count:
+class Count(NamedTuple):
     """One window as it stands: calls in it, seconds until one more is usable, seconds until the oldest leaves it."""
 
     used: int

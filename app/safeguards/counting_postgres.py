@@ -4,7 +4,6 @@ No commit waits for the disk. What a crash of the server can take with it, three
 each process still knows, and counts once more when one of these connections has ended.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import starmap
@@ -13,7 +12,6 @@ from typing import Any, Self
 from pydantic import SecretStr
 from typing_extensions import override
 
-from app.db import told_as_unavailable
 from app.gathering import Gathering
 from app.safeguards.counting import (
     ADDRESS_KEPT_FOR,
@@ -30,7 +28,7 @@ from app.safeguards.counting import (
     Tally,
     Weakness,
 )
-from app.statements import PATIENCE, Statements
+from app.statements import Statements
 
 _CONNECTIONS = 4  # a replica's; each is held for less than a millisecond
 
@@ -79,10 +77,10 @@ class PostgresPermits(PermitStore):
         self._wanted: Gathering[tuple[Bucket, ...], Tally] = Gathering(self._take, most=_MOST_AT_ONCE)
 
     @classmethod
-    async def open(cls, url: SecretStr) -> Self:
+    def of(cls, url: SecretStr) -> Self:
         """Return a store; connections come with the first calls, so that a database that is away stops no start."""
         store = cls()
-        store._statements = await Statements.open(url, most=_CONNECTIONS, on_lost=store._note_loss)
+        store._statements = Statements.of(url, most=_CONNECTIONS, on_lost=store._note_loss)
         return store
 
     def _note_loss(self) -> None:
@@ -96,8 +94,7 @@ class PostgresPermits(PermitStore):
     @override
     async def take(self, buckets: Sequence[Bucket]) -> Tally:
         """Count a call, together with those that others want counted at the same moment: one commit for all."""
-        async with told_as_unavailable(), asyncio.timeout(PATIENCE):  # his turn included
-            return await self._wanted.put(tuple(buckets))
+        return await self._wanted.put(tuple(buckets))
 
     async def _take(self, wanted: list[tuple[Bucket, ...]]) -> Sequence[Tally]:
         if len(wanted) == 1:

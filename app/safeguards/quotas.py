@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from typing import NamedTuple
 
 from app.limits import Category, Limits
 
 
-@dataclass(frozen=True)
-class Quota:
+class Quota(NamedTuple):
     """One window as it stands for an ordinary call; `reset` in seconds."""
 
     policy: str

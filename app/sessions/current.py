@@ -104,8 +104,13 @@ class SharedAnswers:
         return self._readings[0] if len(self._readings) == 1 else None
 
     async def read(self, name: str, ask: Question[T], *, about: str | None = None) -> Reading[T]:
-        """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it."""
-        self._caller = await self._caller.refreshed()
+        """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it.
+
+        What is asked for afresh shows nothing again, so that nobody has to look how fresh it must be; it is kept for
+        others by the numbers of a moment before, which at worst shows it to nobody.
+        """
+        if not self._is_fresh_wanted:
+            self._caller = await self._caller.refreshed()
         reading = await self._reads.read(
             self._caller, name, partial(ask, self._caller), about=about, is_fresh_wanted=self._is_fresh_wanted
         )
@@ -171,13 +176,13 @@ class Door:
 
     async def _looked_up(self, hashed: bytes, *, is_activity: bool) -> Session:
         look = self._means.remembered.begin_look()
-        async with self._means.db.reading() as tx:
-            session = await store.find(tx, hashed)
-            if session is None:
-                raise NotSignedIn
-            refuse_dead(session, self._means.clock.now(), self._settings)
-            if is_activity and self._is_to_touch(session):
-                session = replace(session, last_seen_at=self._means.clock.now())
+        session = await self._means.looks.find(hashed)
+        if session is None:
+            raise NotSignedIn
+        refuse_dead(session, self._means.clock.now(), self._settings)
+        if is_activity and self._is_to_touch(session):
+            session = replace(session, last_seen_at=self._means.clock.now())
+            async with self._means.db.reading() as tx:
                 await store.touch(tx, session.id, session.last_seen_at)
         self._means.remembered.keep(hashed, session, look)
         return session

@@ -1,11 +1,13 @@
 """Sessions and broker sessions in Postgres; the caller brings the transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +15,9 @@ from app.safeguards.blocks import is_blocked
 from app.safeguards.notices import tell_all_changed, tell_changed
 from app.safeguards.sealing import Place, Sealed
 from app.tables import broker_sessions, intents, sessions, users
+
+Columns = Mapping[Any, Any]
+"""A row by the names of its columns, as SQLAlchemy and the bare driver both give it."""
 
 REFUSED = "refused-by-broker"
 EXPIRED = "expired"
@@ -133,25 +138,34 @@ _FIND = select(
 ).select_from(sessions.join(users).outerjoin(broker_sessions, broker_sessions.c.user_id == sessions.c.user_id))
 
 
+FIND_MANY = str(
+    _FIND.add_columns(sessions.c.token_hash)
+    .where(sessions.c.token_hash == literal_column("ANY ($1::bytea[])"))
+    .compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
+)
+"""The same look for all of several tokens' hashes, as the bare driver is given it."""
+
+
 async def find(tx: AsyncConnection, token_hash: bytes) -> Session | None:
     """Return the session that a token belongs to, ended or not, with its user's broker session."""
-    row = (await tx.execute(_FIND.where(sessions.c.token_hash == token_hash))).one_or_none()
-    return _session(row) if row else None
+    row = (await tx.execute(_FIND.where(sessions.c.token_hash == token_hash))).mappings().one_or_none()
+    return session_of(row) if row else None
 
 
-def _session(row: Row[*tuple[Any, ...]]) -> Session:
+def session_of(row: Columns) -> Session:
+    """Return a session as one of these looks has found it."""
     return Session(
-        id=row.id,
-        user_id=row.user_id,
-        user_name=row.name,
-        exchanges=tuple(row.exchanges),
-        products=tuple(row.products),
-        created_at=row.created_at,
-        last_seen_at=row.last_seen_at,
-        expires_at=row.expires_at,
-        ended_reason=row.ended_reason,
-        is_user_blocked=row.is_user_blocked,
-        broker=_broker_session(row) if row.broker_id else None,
+        id=row["id"],
+        user_id=row["user_id"],
+        user_name=row["name"],
+        exchanges=tuple(row["exchanges"]),
+        products=tuple(row["products"]),
+        created_at=row["created_at"],
+        last_seen_at=row["last_seen_at"],
+        expires_at=row["expires_at"],
+        ended_reason=row["ended_reason"],
+        is_user_blocked=row["is_user_blocked"],
+        broker=_broker_session(row) if row["broker_id"] else None,
         freshness=_freshness(row),
     )
 
@@ -166,17 +180,18 @@ def is_live(life: Life) -> ColumnElement[bool]:
 
 async def find_broker_session(tx: AsyncConnection, user_id: str) -> BrokerSession | None:
     """Return the user's present broker session, ended or not."""
-    row = (await tx.execute(select(*_BROKER_COLUMNS).where(broker_sessions.c.user_id == user_id))).one_or_none()
+    wanted = select(*_BROKER_COLUMNS).where(broker_sessions.c.user_id == user_id)
+    row = (await tx.execute(wanted)).mappings().one_or_none()
     return _broker_session(row) if row else None
 
 
 async def find_standing(tx: AsyncConnection, user_id: str) -> tuple[BrokerSession | None, int]:
     """Return the same, and the number of the user's newest order event."""
     wanted = select(users.c.last_event, *_BROKER_COLUMNS).select_from(users.outerjoin(broker_sessions))
-    row = (await tx.execute(wanted.where(users.c.id == user_id))).one_or_none()
+    row = (await tx.execute(wanted.where(users.c.id == user_id))).mappings().one_or_none()
     if row is None:
         return None, 0
-    return _broker_session(row) if row.broker_id else None, row.last_event
+    return _broker_session(row) if row["broker_id"] else None, row["last_event"]
 
 
 async def begin(tx: AsyncConnection, beginning: Beginning) -> None:
@@ -269,10 +284,10 @@ async def disconnect(tx: AsyncConnection, broker_session_id: UUID, now: datetime
     return user_id is not None
 
 
-def _freshness(row: Row[*tuple[Any, ...]]) -> Freshness:
-    return Freshness(row.book_epoch, row.since_order, row.has_unknown, row.last_event)
+def _freshness(row: Columns) -> Freshness:
+    return Freshness(row["book_epoch"], row["since_order"], row["has_unknown"], row["last_event"])
 
 
-def _broker_session(row: Row[*tuple[Any, ...]]) -> BrokerSession:
-    sealed = Sealed(row.token_key_id, row.token_sealed) if row.token_sealed is not None else None
-    return BrokerSession(row.broker_id, sealed, row.broker_expires_at, row.broker_ended_reason)
+def _broker_session(row: Columns) -> BrokerSession:
+    sealed = None if row["token_sealed"] is None else Sealed(row["token_key_id"], row["token_sealed"])
+    return BrokerSession(row["broker_id"], sealed, row["broker_expires_at"], row["broker_ended_reason"])

@@ -45,7 +45,7 @@ SETTINGS = {
     "ORDERS_PER_SECOND_PER_EXCHANGE": str(AT_AN_EXCHANGE),
 }
 STOPS_WITHIN = 20.0  # seconds, as docs/deploying.md promises
-CONNECTIONS = 2 * (10 + 6)  # of both replicas, docs/reliability.md
+CONNECTIONS = 2 * (10 + 7)  # of both replicas, docs/reliability.md
 
 pytestmark = pytest.mark.drill
 

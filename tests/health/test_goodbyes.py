@@ -75,7 +75,7 @@ async def test_the_engine_tells_a_goodbye_as_unavailable_and_goes_on(
 async def test_the_store_of_permits_tells_a_goodbye_as_unavailable_and_goes_on(
     leaving_database: str, line: Line, url: SecretStr
 ) -> None:
-    store = await PostgresPermits.open(url)
+    store = PostgresPermits.of(url)
     try:
         await store.look([a_bucket()])
         await say_goodbye(leaving_database, line)

@@ -49,7 +49,7 @@ async def test_a_schema_behind_the_release_is_not_able_and_one_ahead_is(worker: 
 async def test_a_good_look_is_believed_for_a_second_and_no_longer(worker: str) -> None:
     url = await create_clone(f"looks_{worker}")
     rows, watch = await asyncpg.connect(url), Watch()
-    statements = await Statements.open(SecretStr(url), most=1)
+    statements = Statements.of(SecretStr(url), most=1)
     try:
         readiness = Readiness(statements, watch)
         await readiness.check()

@@ -4,10 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -16,34 +13,12 @@ import httpx
 import pytest
 
 from tests.conftest import create_clone
-from tests.support.environment import ROOT, environment, inherited, partner
+from tests.support.environment import environment, partner
 from tests.support.replicas import until
-from workbench.children import free_port
+from tests.support.shipped import is_ready, served
 from workbench.servers import Postgres
 
 IN_TIME = 20  # seconds that a container is given
-
-
-@contextmanager
-def served(settings: dict[str, str], log: Path, *, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    port = free_port()
-    argv = [sys.executable, "-m", "app", "serve", "--port", str(port), "--workers", str(workers)]
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            argv, cwd=ROOT / "tests", env=inherited() | settings | {"PYTHONPATH": str(ROOT)}, stdout=out, stderr=out
-        )
-        try:
-            yield child, f"http://127.0.0.1:{port}"
-        finally:
-            child.kill()
-            child.wait()
-
-
-async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(f"{url}/readyz")).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture

@@ -288,6 +288,23 @@ def test_a_length_is_counted_up_to_its_bound_and_labels_have_an_end() -> None:
     assert len(timer.cells) == 2000
 
 
+def test_what_begins_anew_is_as_it_was_when_nothing_had_happened() -> None:
+    every = Measures()
+    known = every.counter("a", "", ("kind",), known=[("x",)])
+    lone, gauge = every.counter("b", ""), every.gauge("c", "")
+    timer = every.timer(Named("d", "", ("kind",)), Named("e", "", ("kind",)))
+    at_first = every.standing()
+    known.add(("x",))
+    known.add(("y",))
+    lone.add()
+    gauge.set(1.0)
+    gauge.ask("somebody", lambda: 2.0)
+    timer.add(("x",), 0.1)
+    assert every.standing() != at_first
+    every.begin_anew()
+    assert every.standing() == at_first
+
+
 def test_what_others_call_them_is_what_is_told() -> None:
     assert set(measures.ROUTE_CLASSES) == set(RouteClass)
     measures.request_ended(EVENT_STREAM, "GET", 200, "-", 4000.0)

@@ -46,9 +46,9 @@ class Replica:
     ) -> list[BookRow]:
         nothing = cast("Any", None)
         reader = Reader(
-            clock=Clock(), db=self._db, gateway=nothing, ring=nothing, remembered=nothing, refreshing=nothing,
-            unchanged=self._unchanged, probes=nothing, user_id=self._user, broker=None, last_event=last_event,
-            session=nothing, is_remembered=False,
+            clock=Clock(), db=self._db, gateway=nothing, ring=nothing, remembered=nothing, looks=nothing,
+            refreshing=nothing, unchanged=self._unchanged, probes=nothing, user_id=self._user, broker=None,
+            last_event=last_event, session=nothing, is_remembered=False,
             freshness=Freshness(epoch, None, has_unknown=False, last_event=last_event),
         )  # fmt: skip
         object.__setattr__(reader, "said", (book, at))

@@ -24,6 +24,8 @@ MOST = 10
 POOL = 4
 AT_ONCE = 0.5  # seconds, on a busy machine
 POOL_WAIT = 1.0  # seconds
+HELD = "/v1/order-events"
+"""What needs a connection of the pool and a table that can be held."""
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +54,11 @@ async def few_connections(full_database: str, broker: SimulatedBroker) -> AsyncI
 
 async def stuck(holder: asyncpg.Connection, browser: Browser, times: int) -> list[asyncio.Task[httpx.Response]]:
     """Ask so many times for what has to wait for a table that the holder holds, and return when all do."""
-    asking = [asyncio.create_task(browser.get("/v1/session")) for _ in range(times)]
+    asking = [asyncio.create_task(browser.get(HELD)) for _ in range(times)]
 
     async def all_wait() -> bool:
         waiting = await holder.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sessions'::regclass"
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'order_events'::regclass"
         )
         return bool(waiting == times)
 
@@ -74,10 +76,10 @@ async def test_without_a_free_connection_callers_are_told_so_soon_and_it_still_l
     few_connections: Service, broker: SimulatedBroker, full_database: str
 ) -> None:
     async with signed_in(few_connections, broker) as browser:
-        async with locked(full_database, "sessions", "ACCESS EXCLUSIVE") as holder:
+        async with locked(full_database, "order_events", "ACCESS EXCLUSIVE") as holder:
             asking = await stuck(holder, browser, POOL)
             (took, answer), (took_health, health), (took_ready, ready) = await asyncio.gather(
-                *(timed(browser, path) for path in ("/v1/session", "/healthz", "/readyz"))
+                *(timed(browser, path) for path in (HELD, "/healthz", "/readyz"))
             )
             assert (answer.status_code, slug(answer)) == (503, "temporarily-unavailable")
             assert "connection" in answer.json()["detail"]
@@ -94,7 +96,7 @@ async def test_more_requests_than_a_process_takes_are_refused_at_once_and_cancel
     bounded: Service, broker: SimulatedBroker, full_database: str
 ) -> None:
     async with signed_in(bounded, broker) as browser:
-        async with locked(full_database, "sessions", "ACCESS EXCLUSIVE") as holder:
+        async with locked(full_database, "order_events", "ACCESS EXCLUSIVE") as holder:
             asking = await stuck(holder, browser, MOST)
             took, answer = await timed(browser, "/v1/orders")
             assert (answer.status_code, slug(answer), took < AT_ONCE) == (503, "temporarily-unavailable", True)

@@ -184,7 +184,7 @@ async def replicas(cluster: Postgres) -> AsyncIterator[list[RateLimiter]]:
     await rows.execute("SELECT pg_reload_conf()")
     await rows.execute("CHECKPOINT")
     await rows.close()
-    stores = [await PostgresPermits.open(SecretStr(cluster.url())) for _ in range(2)]
+    stores = [PostgresPermits.of(SecretStr(cluster.url())) for _ in range(2)]
     yield [RateLimiter(store, POLICY) for store in stores]
     for store in stores:
         await store.aclose()

@@ -46,9 +46,10 @@ async def test_a_round_holds_no_more_than_it_may() -> None:
     desk = Desk()
     gathering = Gathering(desk.ask, most=2)
     asked = [asyncio.create_task(gathering.put(each)) for each in range(5)]
+    await quiet()
     desk.may_go.set()
     assert await asyncio.gather(*asked) == [0, 2, 4, 6, 8]
-    assert [len(each) for each in desk.rounds] == [2, 2, 1]
+    assert [len(each) for each in desk.rounds] == [1, 2, 2]
 
 
 async def test_who_leaves_takes_nobody_elses_answer_with_him() -> None:
@@ -63,14 +64,45 @@ async def test_who_leaves_takes_nobody_elses_answer_with_him() -> None:
     assert leaving.cancelled()
 
 
+async def test_who_has_left_is_not_asked_for() -> None:
+    desk = Desk()
+    gathering = Gathering(desk.ask, most=100)
+    asked = [asyncio.create_task(gathering.put(each)) for each in (1, 2, 3)]
+    await quiet()
+    asked[1].cancel()
+    await quiet()
+    desk.may_go.set()
+    assert [await asked[0], await asked[2]] == [2, 6]
+    assert desk.rounds == [[1], [3]]
+
+
 async def test_a_failure_is_told_to_all_of_its_round_and_to_nobody_else() -> None:
+    rounds: list[Sequence[int]] = []
+    may_go = asyncio.Event()
+
+    async def ask(questions: list[int]) -> Sequence[int]:
+        rounds.append(questions)
+        await may_go.wait()
+        return [1 // (each - 2) for each in questions]  # there is no answer to 2
+
+    gathering = Gathering(ask, most=2)
+    asked = [asyncio.create_task(gathering.put(each)) for each in (3, 2, 4, 3)]
+    await quiet()
+    may_go.set()
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in told] == [int, ZeroDivisionError, ZeroDivisionError, int]
+    assert rounds == [[3], [2, 4], [3]]
+
+
+async def test_where_asking_cannot_be_done_whoever_waits_is_told_at_once() -> None:
     desk = Desk()
     gathering = Gathering(desk.ask, most=2)
-    failing = [asyncio.create_task(gathering.put(each)) for each in (1, 2)]
+    failing = [asyncio.create_task(gathering.put(each)) for each in (1, 2, 3, 4)]
     await quiet()
     desk.error = TemporarilyUnavailable()
     desk.may_go.set()
     told = await asyncio.gather(*failing, return_exceptions=True)
-    assert [type(each) for each in told] == [TemporarilyUnavailable, TemporarilyUnavailable]
+    assert [type(each) for each in told] == [TemporarilyUnavailable] * 4
+    assert desk.rounds == [[1]]
     desk.error = None
     assert await gathering.put(7) == 14

@@ -134,7 +134,7 @@ class Witness:
 def _as_seen(bucket: Bucket, arrival: Arrival) -> Bucket:
     if not arrival.is_urgent:
         return bucket
-    return replace(bucket, allowances=tuple(replace(each, usable=each.limit) for each in bucket.allowances))
+    return replace(bucket, allowances=tuple(each._replace(usable=each.limit) for each in bucket.allowances))
 
 
 @settings(max_examples=20)

@@ -123,7 +123,7 @@ async def opened_store(url: str) -> AsyncIterator[PermitStore]:
     """Open a store as a replica does."""
     secret = SecretStr(url)
     is_postgres = url.startswith("postgresql:")
-    store: PermitStore = await PostgresPermits.open(secret) if is_postgres else RedisPermits.open(secret)
+    store: PermitStore = PostgresPermits.of(secret) if is_postgres else RedisPermits.open(secret)
     try:
         yield store
     finally:
