@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import Server as UvicornServer
 from uvicorn.server import ServerState
 
+from app.joined_writes import JoinedWrites
 from app.observability import logger
 
 HEAD_PATIENCE = 10.0
@@ -38,6 +39,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     head_patience = HEAD_PATIENCE
     answer_patience = ANSWER_PATIENCE
     first_request_patience = FIRST_REQUEST_PATIENCE
+    _joined: JoinedWrites
 
     def __init__(
         self,
@@ -58,7 +60,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        super().connection_made(transport)
+        self._joined = JoinedWrites(transport, self.loop.call_soon)
+        super().connection_made(self._joined)
         self._wait_for_head()
 
     @override
@@ -117,6 +120,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
+        self._joined.flush()  # an answer without a body
         self._answering = None
         super().on_response_complete()
         if self._head_timer is not None:  # the next head could not arrive while we did not read: its time begins now

@@ -106,11 +106,10 @@ class SharedAnswers:
     async def read(self, name: str, ask: Question[T], *, about: str | None = None) -> Reading[T]:
         """Return what is asked for, and tell its age in seconds (RFC 9111, 5.1), or that of an older one before it.
 
-        What is asked for afresh shows nothing again, so that nobody has to look how fresh it must be; it is kept for
-        others by the numbers of a moment before, which at worst shows it to nobody.
+        What is asked for afresh needs the look too: a sight of the book counts only under the number of the last event
+        before the broker was asked.
         """
-        if not self._is_fresh_wanted:
-            self._caller = await self._caller.refreshed()
+        self._caller = await self._caller.refreshed()
         reading = await self._reads.read(
             self._caller, name, partial(ask, self._caller), about=about, is_fresh_wanted=self._is_fresh_wanted
         )

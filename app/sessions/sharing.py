@@ -8,7 +8,7 @@ replica shows again what was read before it (docs/decisions/0012).
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Never, TypeVar
 from uuid import UUID
@@ -50,10 +50,34 @@ class _Kept:
     version: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _UnderWay:
-    task: asyncio.Task[Reading[Any]]
+    """A question that is being asked, and those who wait for its answer."""
+
     version: tuple[int, int]
+    waiting: list[asyncio.Future[Reading[Any]]] = field(default_factory=list)
+
+    def join(self) -> asyncio.Future[Reading[Any]]:
+        """Return what will hold the answer; whoever leaves takes it from nobody else."""
+        mine: asyncio.Future[Reading[Any]] = asyncio.get_running_loop().create_future()
+        self.waiting.append(mine)
+        return mine
+
+    def answer(self, reading: Reading[Any]) -> None:
+        for each in self.waiting:
+            if not each.done():
+                each.set_result(reading)
+
+    def end(self, done: asyncio.Task[None]) -> None:
+        """Tell those who have no answer why there is none."""
+        problem = None if done.cancelled() else done.exception()
+        for each in self.waiting:
+            if each.done():
+                continue
+            if problem is None:
+                each.cancel()
+            else:
+                each.set_exception(problem)
 
 
 class SharedReads:
@@ -69,7 +93,7 @@ class SharedReads:
         self._kept: dict[_Question, _Kept] = {}
         self._kept_of: Counter[str] = Counter()
         self._under_way: dict[_Question, _UnderWay] = {}
-        self._tasks: set[asyncio.Task[Reading[Any]]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
         """Stop asking."""
@@ -116,27 +140,28 @@ class SharedReads:
         under_way = self._under_way.get(question)
         if under_way is None or under_way.version != caller.freshness.version:
             return await self._ask(question, caller, ask)
-        return await asyncio.shield(under_way.task)
+        return await under_way.join()
 
     async def _ask(self, question: _Question, caller: Caller, ask: Ask[T]) -> Reading[T]:
         """Ask, to the end even if this caller leaves: others may have joined him."""
-        version = caller.freshness.version
-        task = asyncio.create_task(self._asked(question, version, ask))
+        under_way = self._under_way[question] = _UnderWay(caller.freshness.version)
+        task = asyncio.create_task(self._asked(question, under_way, ask))
         self._tasks.add(task)
-        under_way = self._under_way[question] = _UnderWay(task, version)
 
-        def forget(done: asyncio.Task[Reading[Any]]) -> None:
+        def forget(done: asyncio.Task[None]) -> None:
             self._tasks.discard(done)
-            if self._under_way.get(question) is under_way:
-                del self._under_way[question]
-            if not done.cancelled():
-                done.exception()  # whoever waits for it hears of it; nobody else has to
+            self._leave(question, under_way)
+            under_way.end(done)
 
         task.add_done_callback(forget)
-        return await asyncio.shield(task)
+        return await under_way.join()
 
-    async def _asked(self, question: _Question, version: tuple[int, int], ask: Ask[T]) -> Reading[T]:
-        begun_at = self._now()
+    def _leave(self, question: _Question, under_way: _UnderWay) -> None:
+        if self._under_way.get(question) is under_way:
+            del self._under_way[question]
+
+    async def _asked(self, question: _Question, under_way: _UnderWay, ask: Ask[T]) -> None:
+        begun_at, version = self._now(), under_way.version
         reading = await ask()
         former = self._kept.get(question)
         if former is None or former.begun_at <= begun_at:
@@ -144,7 +169,8 @@ class SharedReads:
             self._kept[question] = _Kept(reading, begun_at, version)
             self._kept_of[question.user_id] += 1
         self._drop_old()
-        return reading
+        self._leave(question, under_way)
+        under_way.answer(reading)  # at once: as the task's own result it would come a turn of the loop later
 
     def _forget(self, question: _Question) -> None:
         if self._kept.pop(question, None) is not None:

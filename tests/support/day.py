@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.support.honest import Answer, Diary, Investor, sign_in
 from tests.support.replicas import fresh_key
 
 _CARDS = ("orders", "funds", "holdings", "positions", "trades", "orders", "funds", "profile", "session", "placements")
+_TRADES = 0.08  # of what he does while he trades
 _LEAVES = 0.7  # of those who are done; the others close their browser
 
 
@@ -27,15 +28,19 @@ class Day:
     diary: Diary = field(default_factory=Diary)
     done: Counter[str] = field(default_factory=Counter)
     ears: set[Ear] = field(default_factory=set)
+    _left_open: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The numbers of each user's orders that are to be cancelled when trading ends."""
     _ends_at: float = 0.0
+    _trades_until: float = 0.0
 
     @property
     def open_streams(self) -> int:
         return sum(each.is_open for each in self.ears)
 
-    async def go_by(self, users: list[str], seconds: float) -> None:
-        """Let everybody have so many seconds, and return when the last one has gone home."""
-        self._ends_at = monotonic() + seconds
+    async def go_by(self, users: list[str], seconds: float, *, trading_for: float) -> None:
+        """Let everybody have so many seconds, in the first of which he trades; return when the last one has gone."""
+        now = monotonic()
+        self._ends_at, self._trades_until = now + seconds, now + trading_for
         async with asyncio.TaskGroup() as group:
             for user in users:
                 group.create_task(self._live(user))
@@ -62,6 +67,8 @@ class Day:
                 self.ears.discard(ear)
                 self.done["streams"] += ear.streams
                 self.done["order updates"] += len(ear.updates)
+                self.diary.answers.clear()  # nobody reads them, and they are as large as all that was answered
+                self.diary.wishes.clear()
 
     async def _stay(self, investor: Investor, habits: random.Random) -> None:
         """Look and trade for a while, or until the broker's session ends; then log out, mostly."""
@@ -75,12 +82,13 @@ class Day:
                 continue
             assert answer.status == 200, answer
             self.done["reads"] += 1
-            if habits.random() < 0.04 and not await self._trade(investor):
+            if not await self._deal(investor, habits):
                 return
             await asyncio.sleep(habits.uniform(0.05, 0.4))
-        if habits.random() < _LEAVES or self._is_over:
-            assert (await investor.ask("DELETE", "/v1/session")).status in {200, 204}
-            self.done["log-outs"] += 1
+        if self._is_over:
+            await self._log_out(investor, "/v1/sessions")
+        elif habits.random() < _LEAVES:
+            await self._log_out(investor, "/v1/session")
 
     async def _is_to_come_again(self, answer: Answer) -> bool:
         """Say whether it was put off, as on a machine with others at its two cores it may be, and wait as told."""
@@ -90,21 +98,46 @@ class Day:
         await asyncio.sleep(answer.wait)
         return True
 
+    async def _log_out(self, investor: Investor, path: str) -> None:
+        """Log out on this device, or everywhere."""
+        while await self._is_to_come_again(answer := await investor.ask("DELETE", path)):
+            pass
+        assert answer.status == 204, answer
+        self.done["log-outs"] += 1
+
+    async def _deal(self, investor: Investor, habits: random.Random) -> bool:
+        """Trade now and then, and cancel what is left once trading is over; say whether the broker's session lives."""
+        if monotonic() >= self._trades_until:
+            return await self._cancel_what_is_left(investor)
+        return habits.random() >= _TRADES or await self._trade(investor)
+
     async def _trade(self, investor: Investor) -> bool:
         """Place an order and, mostly, cancel it; say whether the broker's session has lived meanwhile."""
         placed = await self._act(investor, "POST", "/v1/orders", investor.order().content)
-        if placed.slug == "broker-session-expired":
-            return False
         for order in placed.content.get("orders", [])[:1]:
             self.done["orders"] += 1
+            self._left_open[investor.user].append(order["orderNo"])
             if int(order["orderNo"]) % 4:
+                return await self._cancel_what_is_left(investor, 1)
+        return placed.slug != "broker-session-expired"
+
+    async def _cancel_what_is_left(self, investor: Investor, most: int = 1000) -> bool:
+        """Cancel his open orders, the last first; what the cut-off refuses he tries again when he is back."""
+        left = self._left_open[investor.user]
+        for number in left[: -most - 1 : -1]:
+            answer = await self._act(investor, "DELETE", f"/v1/orders/{number}", None)
+            if answer.slug == "broker-session-expired":
+                return False
+            if answer.status == 200:
                 self.done["cancels"] += 1
-                cancelled = await self._act(investor, "DELETE", f"/v1/orders/{order['orderNo']}", None)
-                return cancelled.slug != "broker-session-expired"
+                left.remove(number)
         return True
 
     async def _act(self, investor: Investor, method: str, path: str, content: Any) -> Answer:
-        answer = await investor.ask(method, path, {"Idempotency-Key": fresh_key()}, content)
+        """Do something under one key, until it is answered."""
+        key = {"Idempotency-Key": fresh_key()}
+        while await self._is_to_come_again(answer := await investor.ask(method, path, key, content)):
+            pass
         self.done["intents"] += "placementId" in answer.content
         match answer.slug:
             case "broker-session-expired":
@@ -112,5 +145,5 @@ class Day:
             case "order-refused":
                 self.done[f"refused: {answer.content['reason']}"] += 1
             case _:
-                assert await self._is_to_come_again(answer) or answer.status in {200, 201}, answer
+                assert answer.status in {200, 201}, answer
         return answer
