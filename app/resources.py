@@ -96,14 +96,8 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         stack.push_async_callback(transport.aclose)
         paths = Paths(settings.broker_exchange_paths, settings.broker_paths)
         gateway = Gateway(transport, paths, settings.broker_api_secret, _manner(settings), limiter)
-        probes = Probes()
-        stack.push_async_callback(probes.aclose)
-        patient = _single_statements(stack, settings, settings.database_pool_wait.total_seconds())
         looks = _single_statements(stack, settings, PATIENCE)
-        means = Means(
-            clock=clock, db=db, gateway=gateway, ring=ring, remembered=Remembered(), looks=SessionLooks(patient),
-            refreshing=Refreshing(FreshnessLooks(looks).look), unchanged=Unchanged(), probes=probes,
-        )  # fmt: skip
+        means = _means(stack, settings, clock, db, gateway, ring, looks)
         listeners, hints = _follow_orders(stack, settings, means)
         hooks = _hooks(stack, settings, means, hints)
         reads = SharedReads(limiter, settings.read_reuse_seconds)
@@ -122,6 +116,20 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
             actor=actor, reads=reads, listeners=listeners, hints=hints, hooks=hooks, stop_streams=listeners.stop,
             readiness=Readiness(looks),
         )  # fmt: skip
+
+
+def _means(  # all that it takes
+    stack: AsyncExitStack, settings: Settings, clock: Clock, db: Database, gateway: Gateway, ring: KeyRing,
+    looks: Statements,
+) -> Means:  # fmt: skip
+    probes = Probes()
+    stack.push_async_callback(probes.aclose)
+    patient = _single_statements(stack, settings, settings.database_pool_wait.total_seconds())
+    return Means(
+        clock=clock, db=db, gateway=gateway, ring=ring, remembered=Remembered(), looks=SessionLooks(patient),
+        refreshing=Refreshing(FreshnessLooks(looks).look, patience=looks.patience), unchanged=Unchanged(),
+        probes=probes,
+    )  # fmt: skip
 
 
 def _single_statements(stack: AsyncExitStack, settings: Settings, patience: float) -> Statements:

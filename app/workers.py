@@ -6,8 +6,10 @@ What nobody may inherit is not there when they are forked: this process has one 
 
 import gc
 import multiprocessing
+import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +25,8 @@ from app.metrics.workers import shared_measures
 from app.slow_clients import Server
 
 _FORK = multiprocessing.get_context("fork")
+_LAST_MOMENT = 1.0  # seconds for a process that has nothing to finish
+_LOOKS_EVERY = 1.0  # seconds
 
 TellMetrics = Callable[[Path], object]
 """Answers Prometheus from now on with what the workers write into a folder; returns nothing where it can't."""
@@ -76,7 +80,8 @@ class _Supervisor(multiprocess.Multiprocess):
         super().join_all()
         if self._tell_metrics:
             self._teller.terminate()
-            self._teller.join()
+            self._teller.join(_LAST_MOMENT)
+            self._teller.kill()  # it has no last words
 
     def close_pipes(self, but: multiprocess.Process | None = None) -> None:
         """Leave alone, in a child, what its parent says to other children."""
@@ -99,9 +104,10 @@ class _Supervisor(multiprocess.Multiprocess):
         self.close_pipes()
         for each in self.sockets:
             each.close()
-        parent = multiprocessing.parent_process()
-        if self._tell_metrics and self._tell_metrics() and parent:
-            parent.join()
+        parent = os.getppid()
+        if self._tell_metrics and self._tell_metrics():
+            while os.getppid() == parent:  # its end can't be heard of: workers hold the pipe that would tell
+                time.sleep(_LOOKS_EVERY)
 
 
 class _Worker(multiprocess.Process):

@@ -69,9 +69,12 @@ def _keep_writing(own: Path) -> None:
 
 
 def _write_last(own: Path) -> None:
-    """Write once more, where somebody still reads it."""
-    if own.parent.exists():
-        write_standing(own)
+    """Write once more, where somebody still reads it; what can't be is told, and is no reason to end otherwise."""
+    try:
+        if own.parent.exists():
+            write_standing(own)
+    except OSError as error:
+        _log.error("measures_not_written", reason=error.strerror)
 
 
 def write_standing(own: Path) -> None:

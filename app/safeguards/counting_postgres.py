@@ -28,7 +28,7 @@ from app.safeguards.counting import (
     Tally,
     Weakness,
 )
-from app.statements import Statements
+from app.statements import PATIENCE, Statements
 
 _CONNECTIONS = 4  # a replica's; each is held for less than a millisecond
 
@@ -74,7 +74,9 @@ class PostgresPermits(PermitStore):
 
     def __init__(self) -> None:
         self._losses = 0
-        self._wanted: Gathering[tuple[Bucket, ...], Tally] = Gathering(self._take, most=_MOST_AT_ONCE)
+        self._wanted: Gathering[tuple[Bucket, ...], Tally] = Gathering(
+            self._take, most=_MOST_AT_ONCE, patience=PATIENCE
+        )
 
     @classmethod
     def of(cls, url: SecretStr) -> Self:

@@ -18,7 +18,7 @@ class SessionLooks:
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
-        self._looks: Gathering[bytes, Session | None] = Gathering(self._look, most=_MOST)
+        self._looks: Gathering[bytes, Session | None] = Gathering(self._look, most=_MOST, patience=statements.patience)
 
     async def find(self, token_hash: bytes) -> Session | None:
         """Return the session as it stands after the question, ended or not, with its user's broker session.

@@ -18,9 +18,10 @@ _MOST = 10_000  # users in one look
 class Refreshing(Generic[T]):
     """The looks of one process, one at a time."""
 
-    def __init__(self, look: Look[T]) -> None:
+    def __init__(self, look: Look[T], *, patience: float) -> None:
+        """Take what looks, and how many seconds somebody waits for it."""
         self._look = look
-        self._looks: Gathering[str, Mapping[str, T]] = Gathering(self._looked, most=_MOST)
+        self._looks: Gathering[str, Mapping[str, T]] = Gathering(self._looked, most=_MOST, patience=patience)
 
     async def of(self, user_id: str) -> T:
         """Return what is found of a user by a look that begins from now on; raises what the look does."""

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 from app.gathering import Gathering
+from app.observability import begin_errand, current_errand
 from app.problems import TemporarilyUnavailable
+
+NEVER = 60.0  # seconds
 
 
 class Desk:
@@ -31,7 +34,7 @@ async def quiet() -> None:
 
 async def test_whoever_comes_while_a_round_is_under_way_is_in_the_next_one_and_all_get_their_own() -> None:
     desk = Desk()
-    gathering = Gathering(desk.ask, most=100)
+    gathering = Gathering(desk.ask, most=100, patience=NEVER)
     first = asyncio.create_task(gathering.put(1))
     await quiet()
     others = [asyncio.create_task(gathering.put(each)) for each in (2, 3, 2)]
@@ -44,7 +47,7 @@ async def test_whoever_comes_while_a_round_is_under_way_is_in_the_next_one_and_a
 
 async def test_a_round_holds_no_more_than_it_may() -> None:
     desk = Desk()
-    gathering = Gathering(desk.ask, most=2)
+    gathering = Gathering(desk.ask, most=2, patience=NEVER)
     asked = [asyncio.create_task(gathering.put(each)) for each in range(5)]
     await quiet()
     desk.may_go.set()
@@ -54,7 +57,7 @@ async def test_a_round_holds_no_more_than_it_may() -> None:
 
 async def test_who_leaves_takes_nobody_elses_answer_with_him() -> None:
     desk = Desk()
-    gathering = Gathering(desk.ask, most=100)
+    gathering = Gathering(desk.ask, most=100, patience=NEVER)
     leaving, staying = asyncio.create_task(gathering.put(1)), asyncio.create_task(gathering.put(2))
     await quiet()
     leaving.cancel()
@@ -66,7 +69,7 @@ async def test_who_leaves_takes_nobody_elses_answer_with_him() -> None:
 
 async def test_who_has_left_is_not_asked_for() -> None:
     desk = Desk()
-    gathering = Gathering(desk.ask, most=100)
+    gathering = Gathering(desk.ask, most=100, patience=NEVER)
     asked = [asyncio.create_task(gathering.put(each)) for each in (1, 2, 3)]
     await quiet()
     asked[1].cancel()
@@ -85,7 +88,7 @@ async def test_a_failure_is_told_to_all_of_its_round_and_to_nobody_else() -> Non
         await may_go.wait()
         return [1 // (each - 2) for each in questions]  # there is no answer to 2
 
-    gathering = Gathering(ask, most=2)
+    gathering = Gathering(ask, most=2, patience=NEVER)
     asked = [asyncio.create_task(gathering.put(each)) for each in (3, 2, 4, 3)]
     await quiet()
     may_go.set()
@@ -94,15 +97,51 @@ async def test_a_failure_is_told_to_all_of_its_round_and_to_nobody_else() -> Non
     assert rounds == [[3], [2, 4], [3]]
 
 
-async def test_where_asking_cannot_be_done_whoever_waits_is_told_at_once() -> None:
+async def test_nobody_waits_longer_than_his_patience_however_long_the_rounds_before_him() -> None:
     desk = Desk()
-    gathering = Gathering(desk.ask, most=2)
-    failing = [asyncio.create_task(gathering.put(each)) for each in (1, 2, 3, 4)]
-    await quiet()
-    desk.error = TemporarilyUnavailable()
+    gathering = Gathering(desk.ask, most=1, patience=0.2)
+    first, *waiting = (asyncio.create_task(gathering.put(each)) for each in (1, 2, 3))
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in told] == [TemporarilyUnavailable] * 2
+    assert not first.done()  # whoever asks keeps the time of his own question
     desk.may_go.set()
-    told = await asyncio.gather(*failing, return_exceptions=True)
-    assert [type(each) for each in told] == [TemporarilyUnavailable] * 4
-    assert desk.rounds == [[1]]
-    desk.error = None
-    assert await gathering.put(7) == 14
+    assert await first == 2
+    assert await gathering.put(4) == 8
+    assert desk.rounds == [[1], [4]]  # who was told so is not asked for
+
+
+async def test_too_few_answers_are_told_to_all_and_the_next_ones_are_asked_for() -> None:
+    may_go = asyncio.Event()
+
+    async def ask(questions: list[int]) -> Sequence[int]:
+        await may_go.wait()
+        return questions[:1]
+
+    gathering = Gathering(ask, most=2, patience=NEVER)
+    asked = [asyncio.create_task(gathering.put(each)) for each in (1, 2, 3, 4)]
+    await quiet()
+    may_go.set()
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in told] == [int, ValueError, ValueError, int]
+
+
+async def test_a_round_for_many_is_nobodys_errand() -> None:
+    errands: list[str | None] = []
+    may_go = asyncio.Event()
+
+    async def ask(questions: list[int]) -> Sequence[int]:
+        errand = current_errand()
+        errands.append(errand.id if errand else None)
+        await may_go.wait()
+        return questions
+
+    async def put(number: int) -> int:
+        begin_errand(f"request-{number}")
+        return await gathering.put(number)
+
+    gathering = Gathering(ask, most=9, patience=NEVER)
+    asked = [asyncio.create_task(put(each)) for each in (1, 2, 3)]
+    await quiet()
+    may_go.set()
+    assert await asyncio.gather(*asked) == [1, 2, 3]
+    assert errands == ["request-1", None]

@@ -55,7 +55,7 @@ async def quiet() -> None:
 
 async def test_who_comes_while_a_look_is_under_way_waits_for_the_next_one() -> None:
     looks = Looks()
-    refreshing = Refreshing(looks.look)
+    refreshing = Refreshing(looks.look, patience=60.0)
     first = asyncio.create_task(refreshing.of("a"))
     await looks.begun(1)
     later = [asyncio.create_task(refreshing.of(user)) for user in ("a", "b", "a", "c")]
@@ -78,7 +78,7 @@ async def test_who_comes_while_a_look_is_under_way_waits_for_the_next_one() -> N
 async def test_who_comes_as_a_look_ends_is_told_nothing_of_it() -> None:
     """In the very round of the loop in which its answer is there, before anybody has been told."""
     looks = Looks()
-    refreshing = Refreshing(looks.look)
+    refreshing = Refreshing(looks.look, patience=60.0)
     first = asyncio.create_task(refreshing.of("a"))
     await looks.begun(1)
     looks.end(0)
@@ -91,7 +91,7 @@ async def test_who_comes_as_a_look_ends_is_told_nothing_of_it() -> None:
 
 async def test_who_leaves_takes_nobody_with_him() -> None:
     looks = Looks()
-    refreshing = Refreshing(looks.look)
+    refreshing = Refreshing(looks.look, patience=60.0)
     asking = [asyncio.create_task(refreshing.of(user)) for user in ("a", "b", "c", "b")]
     await looks.begun(1)
     asking[0].cancel()
@@ -112,19 +112,22 @@ async def test_who_leaves_takes_nobody_with_him() -> None:
     assert looks.asked == [{"a"}, {"b", "c"}, {"e"}]
 
 
-async def test_a_failure_is_told_to_all_who_wait_and_to_nobody_who_comes_after_it() -> None:
+async def test_a_failure_is_told_to_all_of_its_round_and_to_nobody_else() -> None:
     looks = Looks()
-    refreshing = Refreshing(looks.look)
-    failing = [asyncio.create_task(refreshing.of(user)) for user in ("a", "b")]
+    refreshing = Refreshing(looks.look, patience=60.0)
+    first, *failing = (asyncio.create_task(refreshing.of(user)) for user in ("a", "b", "c"))
     await looks.begun(1)
     await quiet()
-    looks.end(0, TemporarilyUnavailable())
+    looks.end(0)
+    await looks.begun(2)
+    after = asyncio.create_task(refreshing.of("a"))
+    await quiet()
+    looks.end(1, TemporarilyUnavailable())
     ends = await asyncio.gather(*failing, return_exceptions=True)
     assert [type(each) for each in ends] == [TemporarilyUnavailable, TemporarilyUnavailable]
-    after = asyncio.create_task(refreshing.of("a"))
-    await looks.begun(2)
-    looks.end(1)
-    assert await after == 1
+    await looks.begun(3)
+    looks.end(2)
+    assert (await first, await after) == (0, 2)
 
 
 async def test_a_failure_that_nobody_waits_for_is_no_noise() -> None:
@@ -133,7 +136,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_noise() -> None:
     former = loop.get_exception_handler()
     loop.set_exception_handler(lambda _loop, context: told.append(context))
     try:
-        refreshing = Refreshing(looks.look)
+        refreshing = Refreshing(looks.look, patience=60.0)
         asking = [asyncio.create_task(refreshing.of(user)) for user in ("a", "b")]
         await looks.begun(1)
         looks.end(0)
@@ -159,7 +162,7 @@ class Times:
     def __init__(self, lengths: list[int]) -> None:
         self._lengths = iter([*lengths, *[1] * 50])
         self._clock = 0
-        self._refreshing = Refreshing(self._look)
+        self._refreshing = Refreshing(self._look, patience=60.0)
 
     def _tick(self) -> int:
         self._clock += 1
