@@ -65,7 +65,7 @@ def flatness(on: c.Ground, readers: Sequence[str], amount: Amount) -> list[Row]:
         for server in (plain, wide, full):
             for _ in range(_WARM):
                 _read(server, readers[0])
-        reading = {_PLAIN: plain, _WIDE: wide, _FULL: full}
+        reading = {_PLAIN: plain, _FULL: full, _WIDE: wide}  # what goes before the wide one comes after all others
         cells = [
             _cell(name, server, readers, partial(_widen, server, on.broker.port) if name == _WIDE else None)
             for name, server in reading.items()
