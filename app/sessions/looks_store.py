@@ -1,7 +1,7 @@
 """The session behind a token, looked up over a bare connection, in one statement for all who ask at the same moment.
 
-Each is looked up once a second while it is used; through the engine that took ten times as much, and a page's requests
-waited for it (docs/performance.md).
+Each is looked up once a second while it is used; through the engine that took six times as much, and twenty times where
+sixteen are looked for (docs/performance.md).
 """
 
 from collections.abc import Sequence
