@@ -36,7 +36,7 @@ class Gathering(Generic[Q, A]):
         """Return the answer; raises what asking does, as for all of the round.
 
         Raises `TemporarilyUnavailable` where there is none in time, the wait for a turn included; the question may have
-        been put then.
+        been put then. Whoever leaves while he alone is asked for ends that question, and nobody else's.
         """
         if self._is_asking:
             return await self._next_answer(question)
