@@ -27,6 +27,11 @@ def sent_by(broker: SimulatedBroker, user: str) -> list[str]:
     ]  # fmt: skip
 
 
+def beside_looks(broker: SimulatedBroker, user: str) -> list[str]:
+    """Return the same without the book, which the service itself looks at while an order is open."""
+    return [each for each in sent_by(broker, user) if each != "orderBook"]
+
+
 async def test_somebody_elses_order_is_not_there(
     replicas: Replicas, broker: SimulatedBroker, asha: Trader, farhan: Trader
 ) -> None:
@@ -34,7 +39,7 @@ async def test_somebody_elses_order_is_not_there(
     await replicas.store.looked()  # after which nobody has to look after it any more
     order_no, placement_id = placed["orders"][0]["orderNo"], placed["placementId"]
     await asha.get("/v1/orders")
-    before = len(sent_by(broker, "AB1234"))
+    before = beside_looks(broker, "AB1234")
     for answer in (
         await farhan.get(f"/v1/orders/{order_no}"),
         await farhan.modify(order_no, PATCH),
@@ -48,7 +53,7 @@ async def test_somebody_elses_order_is_not_there(
         assert (answer.status_code, slug(answer)) == (404, "not-found")
         assert order_no not in answer.text
     assert set(sent_by(broker, "FO5678")) <= {"orderBook"}, "his own book is all that was asked for"
-    assert len(sent_by(broker, "AB1234")) == before, "nobody acts in her name"
+    assert beside_looks(broker, "AB1234") == before, "nobody acts in her name"
     assert (await asha.order(order_no))["status"] == "OPEN"
 
 
