@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from tests.support.environment import environment
 from tests.support.replicas import until
 from tests.support.scraped import samples, told_at
-from tests.support.shipped import is_ready, served
+from tests.support.shipped import is_ready, measures_of, served
 from tests.support.wires import Authority
 from workbench.children import free_port
 
@@ -68,6 +69,16 @@ async def replica(database_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
             await asyncio.to_thread(child.wait, 20)
 
 
+async def is_silent(port: int) -> bool:
+    try:
+        await told_at(port)
+    except httpx.ConnectError:
+        return True
+    except httpx.TransportError:  # it ends at this very moment
+        return False
+    return False
+
+
 async def test_workers_have_most_of_their_memory_in_common_with_a_parent_of_one_thread(replica: Replica) -> None:
     for each in await replica.has(2):
         assert shared_mib(each) > 25
@@ -92,6 +103,26 @@ async def test_who_tells_metrics_keeps_no_door_open_and_is_replaced_when_killed(
     assert await replica.has(2) == workers
     [teller] = set(children(replica.child.pid)) - set(workers)
     assert set(sockets(teller)) & set(sockets(replica.child.pid)) == set()
+
+
+async def test_who_tells_metrics_ends_with_a_parent_that_was_killed(replica: Replica) -> None:
+    """Else somebody is told that all is well of workers whom nobody looks after."""
+    workers, folder = await replica.has(2), measures_of(replica.port)
+    replica.child.kill()
+    try:
+        await until(lambda: is_silent(replica.metrics_port), within=15)
+    finally:
+        for each in workers:
+            os.kill(each, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)  # they may have been writing
+
+
+async def test_who_tells_metrics_holds_up_no_stop(replica: Replica) -> None:
+    workers = await replica.has(2)
+    [teller] = set(children(replica.child.pid)) - set(workers)
+    os.kill(teller, signal.SIGSTOP)
+    replica.child.terminate()
+    await asyncio.to_thread(replica.child.wait, 15)
 
 
 async def test_all_are_exchanged_without_a_gap_and_nothing_that_they_counted_is_lost(replica: Replica) -> None:

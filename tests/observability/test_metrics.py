@@ -5,9 +5,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import asyncpg
 import httpx
@@ -19,7 +19,7 @@ from app.broker.paths import RouteClass
 from app.measuring import BOUNDS, Joined, Measures, Named, Standing
 from app.metrics.census import Census
 from app.metrics.serving import serve_metrics
-from app.metrics.workers import PREFIX, Workers, parent_folder, write_standing
+from app.metrics.workers import Workers, shared_measures, write_standing
 from app.safeguards.cross_site import EVENT_STREAM
 from app.settings import Settings
 from tests.support.configured import configured
@@ -28,6 +28,7 @@ from tests.support.investor import Browser
 from tests.support.replicas import ORDER, fresh_key, until
 from tests.support.scraped import Scrape, samples, scraped, told_at
 from tests.support.service import Service, serving
+from tests.support.shipped import measures_of, writers
 from tests.support.simulated import SimulatedBroker
 from workbench.children import backend, free_port
 
@@ -197,7 +198,6 @@ async def test_one_port_tells_of_all_workers_and_forgets_none_that_died(
 ) -> None:
     metrics_port, port = free_port(), free_port()
     settings = environment(database_url, broker.url, METRICS_PORT=str(metrics_port))
-    folders = set(shared_folders())
     with backend(port, environment=settings, log=tmp_path / "log", workers=2) as child:
 
         async def sample(name: str) -> float:
@@ -207,7 +207,7 @@ async def test_one_port_tells_of_all_workers_and_forgets_none_that_died(
             return await sample("partner_workers") == 2
 
         await until(are_both_told, within=60)
-        [folder] = set(shared_folders()) - folders
+        folder = measures_of(port)
         answered = 'partner_requests_total{method="GET",outcome="4xx",problem="not-found",route="-"}'
         await ask_both(port, 40)
 
@@ -216,13 +216,12 @@ async def test_one_port_tells_of_all_workers_and_forgets_none_that_died(
 
         await until(are_all_told, within=10)
         streams = await sample("partner_order_streams")
-        victim = min(int(each.name.partition("-")[0]) for each in folder.iterdir() if not each.suffix)
+        victim = min(writers(folder))
         os.kill(victim, 9)
 
         async def is_another_there() -> bool:
             are_two_told = await sample("partner_workers") == 2
-            left = [int(each.name.partition("-")[0]) for each in folder.iterdir() if not each.suffix]
-            return are_two_told and victim not in left
+            return are_two_told and victim not in writers(folder)
 
         await until(is_another_there, within=60)
         assert await sample(answered) == 40
@@ -230,10 +229,6 @@ async def test_one_port_tells_of_all_workers_and_forgets_none_that_died(
         assert 0 < await sample("partner_resident_bytes") < 400e6
         assert child.is_running()
     assert not folder.exists()
-
-
-def shared_folders() -> Iterator[Path]:
-    return Path(parent_folder()).glob(f"{PREFIX}*")
 
 
 async def ask_both(port: int, times: int) -> None:
@@ -256,6 +251,23 @@ def test_of_a_worker_that_died_counts_stay_and_the_present_goes(tmp_path: Path) 
         assert told["partner_order_events_total"][()] == counted * 2
         assert told["partner_workers"][()] == 1
         assert [each.name for each in tmp_path.iterdir()] == [f"{os.getpid()}-1"]
+
+
+def test_last_words_that_cannot_be_written_change_nothing_of_how_a_worker_ends(tmp_path: Path) -> None:
+    """What begins with the exit code of a start that failed must not end as a fault that is worth another try."""
+    folder = tmp_path / "measures"
+    folder.mkdir()
+
+    def fail_to_start() -> NoReturn:
+        with shared_measures(folder):
+            folder.rename(tmp_path / "elsewhere")
+            folder.touch()  # nothing can be written into a file
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as ended:
+        fail_to_start()
+    folder.unlink()  # who writes each second ends with it
+    assert ended.value.code == 3
 
 
 def test_a_worker_that_is_silent_says_nothing_of_the_present(tmp_path: Path) -> None:

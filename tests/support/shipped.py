@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from app.metrics.workers import PREFIX, parent_folder
 from tests.support.environment import ROOT, inherited
 from workbench.children import free_port
 
@@ -36,3 +37,25 @@ async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(f"{url}/readyz")).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def measures_of(port: int) -> Path:
+    """Return the folder into which the workers behind a port write what they count."""
+    [found] = [
+        each
+        for each in Path(parent_folder()).glob(f"{PREFIX}*")
+        if any(str(port) in _said_at_start(pid) for pid in writers(each))
+    ]
+    return found
+
+
+def writers(folder: Path) -> list[int]:
+    """Return who has written into such a folder and was not forgotten since."""
+    return [int(each.name.partition("-")[0]) for each in folder.iterdir() if not each.suffix]
+
+
+def _said_at_start(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")
+    except FileNotFoundError:  # he has ended
+        return []
