@@ -4,12 +4,12 @@ Whoever comes while nothing is under way is asked for at once. The more there ar
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from app.problems import TemporarilyUnavailable
+from app.db import told_as_unavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -52,10 +52,11 @@ class Gathering(Generic[Q, A]):
         answer: asyncio.Future[A] = loop.create_future()
         self._waiting.append((question, answer))
         end = loop.call_later(self._patience, _give_up, answer)
-        try:
-            return await answer
-        finally:
-            end.cancel()
+        async with told_as_unavailable():
+            try:
+                return await answer
+            finally:
+                end.cancel()
 
     def _go_on(self) -> None:
         """Ask for those who have come meanwhile, in a task of its own: whoever leaves must not end it for others.
@@ -76,19 +77,27 @@ class Gathering(Generic[Q, A]):
         return [answer for _, answer in zip(questions, answers, strict=True)]
 
     def _tell(self, waiting: "list[asyncio.Future[A]]", done: "asyncio.Task[list[A]]") -> None:
-        problem = None if done.cancelled() else done.exception()
-        for place, each in enumerate(waiting):
-            if each.done():
-                continue
-            if done.cancelled():
-                each.cancel()
-            elif problem is not None:
-                each.set_exception(problem)
-            else:
-                each.set_result(done.result()[place])
+        if done.cancelled() or done.exception():
+            pass_on_failure(done, waiting)
+        else:
+            for each, found in zip(waiting, done.result(), strict=True):
+                if not each.done():
+                    each.set_result(found)
         self._go_on()
+
+
+def pass_on_failure(done: "asyncio.Task[Any]", waiting: "Iterable[asyncio.Future[Any]]") -> None:
+    """Tell those who have no answer why a task that was to find it ended without one."""
+    problem = None if done.cancelled() else done.exception()
+    for each in waiting:
+        if each.done():
+            continue
+        if problem is None:
+            each.cancel()
+        else:
+            each.set_exception(problem)
 
 
 def _give_up(answer: "asyncio.Future[A]") -> None:
     if not answer.done():
-        answer.set_exception(TemporarilyUnavailable())
+        answer.set_exception(TimeoutError())

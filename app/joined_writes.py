@@ -1,7 +1,6 @@
 """The head of an answer goes out together with the first of its body: one write, one packet, one waking of the reader.
 
-Uvicorn writes each for itself, and the event loop hands each to the kernel at once; for a short answer that is a tenth
-of all that it takes (docs/performance.md).
+Uvicorn writes each for itself, and the event loop hands each to the kernel at once.
 """
 
 import asyncio

@@ -4,10 +4,8 @@ A call that finds no room waits a moment in a short line and is then refused, wi
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-
-from typing_extensions import override
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from app import measures
 from app.broker.paths import RouteClass
@@ -28,25 +26,22 @@ class Bulkhead:
         self._inside = 0
         self._waiting = 0
 
-    def place(self, route: RouteClass, urgency: Urgency) -> "_Place":
-        """Return what takes a place for one call when it is entered; that raises `TemporarilyUnavailable`.
+    @asynccontextmanager
+    async def place(self, route: RouteClass, urgency: Urgency) -> AsyncIterator[None]:
+        """Take a place for one call; raises `TemporarilyUnavailable` where there is none in time.
 
-        It does where there is no place in time. What is idle takes none of the last half, and never waits.
+        What is idle takes no place of the last half, and never waits.
         """
-        return _Place(self, route, urgency)
-
-    async def enter(self, route: RouteClass, urgency: Urgency) -> None:
-        """Come in, for as long as until `leave`; raises as said above."""
         is_idle = urgency is Urgency.IDLE
         if (is_idle and self._inside * 2 >= self._room) or not await self._has_come_in(may_wait=not is_idle):
             measures.bulkhead_refused(route)
             raise TemporarilyUnavailable("Too many calls of this kind wait for the broker.", wait=1.0)
         self._inside += 1
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self._inside -= 1
-        self._free.release()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            self._free.release()
 
     async def _has_come_in(self, *, may_wait: bool) -> bool:
         if not self._free.locked():
@@ -61,22 +56,3 @@ class Bulkhead:
             return False
         finally:
             self._waiting -= 1
-
-
-class _Place(AbstractAsyncContextManager[None]):
-    """One place; a generator would take three times as long for every call."""
-
-    def __init__(self, room: Bulkhead, route: RouteClass, urgency: Urgency) -> None:
-        self._room = room
-        self._route = route
-        self._urgency = urgency
-
-    @override
-    async def __aenter__(self) -> None:
-        await self._room.enter(self._route, self._urgency)
-
-    @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._room.leave()

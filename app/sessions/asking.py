@@ -5,7 +5,7 @@ until he signs in again. Where a refusal is doubtful, the funds are asked for on
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
@@ -195,8 +195,7 @@ class Caller(Investor):
         if not self.is_remembered:
             return self
         freshness = await self.refreshing.of(self.user_id)
-        as_now = {"freshness": freshness, "last_event": freshness.last_event, "is_remembered": False}
-        return Caller(**(vars(self) | as_now))  # `replace` takes three times as long, for every read
+        return replace(self, freshness=freshness, last_event=freshness.last_event, is_remembered=False)
 
 
 async def find_investor(means: Means, user_id: str, urgency: Urgency = Urgency.URGENT) -> Investor:

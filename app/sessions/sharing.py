@@ -14,6 +14,7 @@ from typing import Any, Never, TypeVar
 from uuid import UUID
 
 from app.clock import monotonic
+from app.gathering import pass_on_failure
 from app.limits import Category
 from app.problems import RateLimited
 from app.safeguards.quotas import Quota, note
@@ -67,17 +68,6 @@ class _UnderWay:
         for each in self.waiting:
             if not each.done():
                 each.set_result(reading)
-
-    def end(self, done: asyncio.Task[None]) -> None:
-        """Tell those who have no answer why there is none."""
-        problem = None if done.cancelled() else done.exception()
-        for each in self.waiting:
-            if each.done():
-                continue
-            if problem is None:
-                each.cancel()
-            else:
-                each.set_exception(problem)
 
 
 class SharedReads:
@@ -151,7 +141,7 @@ class SharedReads:
         def forget(done: asyncio.Task[None]) -> None:
             self._tasks.discard(done)
             self._leave(question, under_way)
-            under_way.end(done)
+            pass_on_failure(done, under_way.waiting)
 
         task.add_done_callback(forget)
         return await under_way.join()

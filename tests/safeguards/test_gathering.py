@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from app import measures
 from app.gathering import Gathering
 from app.observability import begin_errand, current_errand
 from app.problems import TemporarilyUnavailable
@@ -24,6 +25,12 @@ class Desk:
         if self.error:
             raise self.error
         return [2 * each for each in questions]
+
+
+def failures() -> float:
+    """Return how often the database could not be used, as the metrics tell it."""
+    counted: float = measures.ALL.standing()["partner_database_failures_total"][()]
+    return counted
 
 
 async def quiet() -> None:
@@ -99,10 +106,12 @@ async def test_a_failure_is_told_to_all_of_its_round_and_to_nobody_else() -> Non
 
 async def test_nobody_waits_longer_than_his_patience_however_long_the_rounds_before_him() -> None:
     desk = Desk()
+    before = failures()
     gathering = Gathering(desk.ask, most=1, patience=0.2)
     first, *waiting = (asyncio.create_task(gathering.put(each)) for each in (1, 2, 3))
     told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(each) for each in told] == [TemporarilyUnavailable] * 2
+    assert failures() - before == 2, "as of a database that is away"
     assert not first.done()  # whoever asks keeps the time of his own question
     desk.may_go.set()
     assert await first == 2
