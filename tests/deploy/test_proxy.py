@@ -71,7 +71,8 @@ def test_the_shipped_configuration_is_one(tmp_path: Path) -> None:
     argv = [need_nginx(), "-t", "-p", str(tmp_path), "-c", str(path)]
     done = subprocess.run(argv, env=inherited(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "warn" not in done.stderr
+    of_this_machine = "exceed open file resource limit"
+    assert [each for each in done.stderr.splitlines() if "warn" in each and of_this_machine not in each] == []
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "PUT"])

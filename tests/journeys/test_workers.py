@@ -244,7 +244,7 @@ def door(replica: Replica) -> str:
 
 def sockets(pid: int) -> list[str]:
     found = []
-    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it ends: what is left is root's
         for each in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
                 found.append(str(each.readlink()))
